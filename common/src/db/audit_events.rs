@@ -1,0 +1,175 @@
+//! `audit_events` and `audit_event_ids`. Written by the SQL functions `append_audit_events` and
+//! `append_prepared_audit_events` alone; read by the exporter.
+
+use jiff::{Timestamp, civil::Date};
+
+use super::{Error, GenericClient};
+use crate::ids::OrgId;
+
+/// SQLSTATE of `append_…_audit_events`: no organisation has the id.
+pub const UNKNOWN_ORG: &str = "AE001";
+
+/// Events whose lines are prepared, column by column; all slices have one length.
+///
+/// The exported line is `{"seq":N,` + head + `,"recordedAt":"…"` + tail.
+#[derive(Debug, Default)]
+pub struct PreparedEvents<'a> {
+    /// The ids, unescaped, by which duplicates are recognised.
+    pub ids: Vec<&'a str>,
+    /// When each happened.
+    pub occurred_at: Vec<Timestamp>,
+    /// `"id":…,"orgId":…,"occurredAt":…`
+    pub heads: Vec<&'a str>,
+    /// `,"action":…,"actor":…` and so on to the closing brace.
+    pub tails: Vec<&'a str>,
+}
+
+/// What an append did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Events that are stored now.
+    pub accepted: i64,
+    /// Events whose id was seen before, which are left out.
+    pub duplicates: i64,
+    /// The organisation's last sequence number.
+    pub last_seq: i64,
+}
+
+/// Why an append did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// No organisation has the id.
+    #[error("no organisation has this id")]
+    UnknownOrg,
+    /// Postgres's own.
+    #[error(transparent)]
+    Database(#[from] Error),
+}
+
+/// Appends events, all or none. Outside a transaction of the caller's the append is durable when
+/// this returns.
+///
+/// # Errors
+/// The organisation does not exist, or Postgres's own.
+pub async fn append(
+    db: &impl GenericClient,
+    org: &OrgId,
+    events: &PreparedEvents<'_>,
+) -> Result<Appended, AppendError> {
+    let statement = db
+        .prepare_cached(
+            "select accepted, duplicates, last_seq
+               from append_prepared_audit_events($1, $2, $3, $4, $5)",
+        )
+        .await?;
+    let PreparedEvents {
+        ids,
+        occurred_at,
+        heads,
+        tails,
+    } = events;
+    match db
+        .query_one(&statement, &[org, ids, occurred_at, heads, tails])
+        .await
+    {
+        Ok(row) => Ok(Appended {
+            accepted: row.get("accepted"),
+            duplicates: row.get("duplicates"),
+            last_seq: row.get("last_seq"),
+        }),
+        Err(e) if e.code().is_some_and(|c| c.code() == UNKNOWN_ORG) => Err(AppendError::UnknownOrg),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A contiguous range of events of one UTC day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Its first sequence number.
+    pub first_seq: i64,
+    /// Its last sequence number.
+    pub last_seq: i64,
+    /// The UTC day on which all of it was recorded.
+    pub recorded_on: Date,
+}
+
+/// The next range after `after`, bounded by events and by bytes of lines.
+///
+/// # Errors
+/// Postgres's.
+pub async fn next_range(
+    db: &impl GenericClient,
+    org: &OrgId,
+    after: i64,
+    max_events: i64,
+    max_bytes: i64,
+) -> Result<Option<Range>, Error> {
+    let statement = db
+        .prepare_cached(
+            "select first_seq, last_seq, recorded_on from next_export_range($1, $2, $3, $4)",
+        )
+        .await?;
+    let row = db
+        .query_opt(&statement, &[org, &after, &max_events, &max_bytes])
+        .await?;
+    Ok(row.map(|row| Range {
+        first_seq: row.get("first_seq"),
+        last_seq: row.get("last_seq"),
+        recorded_on: row.get("recorded_on"),
+    }))
+}
+
+/// The last sequence number that is visible now; 0 where there is none.
+///
+/// # Errors
+/// Postgres's.
+pub async fn last_seq(db: &impl GenericClient, org: &OrgId) -> Result<i64, Error> {
+    let statement = db
+        .prepare_cached("select coalesce(max(seq), 0) as seq from audit_events where org_id = $1")
+        .await?;
+    Ok(db.query_one(&statement, &[org]).await?.get("seq"))
+}
+
+/// One event as it will be exported.
+#[derive(Debug)]
+pub struct Line(tokio_postgres::Row);
+
+impl Line {
+    /// Its sequence number.
+    pub fn seq(&self) -> i64 {
+        self.0.get(0)
+    }
+
+    /// Its line, without a line feed.
+    pub fn text(&self) -> &str {
+        self.0.get(1)
+    }
+}
+
+/// The next page of lines after `after` up to `last`, in order: at most `max_events` of them and
+/// about `max_bytes` bytes, but at least one where there is one.
+///
+/// # Errors
+/// Postgres's.
+pub async fn page(
+    db: &impl GenericClient,
+    org: &OrgId,
+    after: i64,
+    last: i64,
+    max_events: i64,
+    max_bytes: i64,
+) -> Result<Vec<Line>, Error> {
+    let statement = db
+        .prepare_cached(
+            "select seq, line from audit_events
+              where org_id = $1 and seq > $2
+                and seq <= (select least($3, r.last_seq)
+                              from next_export_range($1, $2, $4, $5) r)
+              order by seq",
+        )
+        .await?;
+    let rows = db
+        .query(&statement, &[org, &after, &last, &max_events, &max_bytes])
+        .await?;
+    Ok(rows.into_iter().map(Line).collect())
+}

@@ -1,0 +1,323 @@
+//! `export_objects`: the frozen plans, and what became of them. Written by the exporter alone.
+
+use jiff::Timestamp;
+use tokio_postgres::Row;
+
+use super::{Error, GenericClient};
+use crate::ids::{LeaseToken, OrgId, PlanId, RunId};
+
+/// An object as it is shown.
+#[derive(Debug, Clone)]
+pub struct ExportObject {
+    /// The bucket it is in.
+    pub bucket: String,
+    /// Its key.
+    pub key: String,
+    /// `planned`, `stored` or `abandoned`.
+    pub state: String,
+    /// Its first sequence number.
+    pub first_seq: i64,
+    /// Its last sequence number.
+    pub last_seq: i64,
+    /// Its events, once stored.
+    pub events: Option<i64>,
+    /// Its size in bytes, once stored.
+    pub bytes: Option<i64>,
+    /// SHA-256 of its bytes, once stored and where known without doubt.
+    pub sha256: Option<Vec<u8>>,
+    /// S3's ETag, where S3's answer was seen.
+    pub etag: Option<String>,
+    /// S3's version id, in a versioned bucket.
+    pub version_id: Option<String>,
+    /// When it was stored.
+    pub stored_at: Option<Timestamp>,
+}
+
+/// The objects of one run, in sequence order.
+///
+/// # Errors
+/// Postgres's.
+pub async fn of_run(
+    db: &impl GenericClient,
+    org: &OrgId,
+    run: RunId,
+) -> Result<Vec<ExportObject>, Error> {
+    let statement = db
+        .prepare_cached(
+            "select bucket, key, state, first_seq, last_seq, events, bytes, sha256, etag,
+                    version_id, stored_at
+               from export_objects
+              where org_id = $1 and run_id = $2
+              order by first_seq, created_at",
+        )
+        .await?;
+    let rows = db.query(&statement, &[org, &run]).await?;
+    Ok(rows.iter().map(object).collect())
+}
+
+fn object(row: &Row) -> ExportObject {
+    ExportObject {
+        bucket: row.get("bucket"),
+        key: row.get("key"),
+        state: row.get("state"),
+        first_seq: row.get("first_seq"),
+        last_seq: row.get("last_seq"),
+        events: row.get("events"),
+        bytes: row.get("bytes"),
+        sha256: row.get("sha256"),
+        etag: row.get("etag"),
+        version_id: row.get("version_id"),
+        stored_at: row.get("stored_at"),
+    }
+}
+
+/// Whether the run that the plan belongs to is still held under the token `$3`.
+const HELD: &str = "exists (select from export_runs r where r.id = run_id and r.state = 'running' \
+     and r.lease_token = $3)";
+
+/// What an object will hold and where, frozen before its first byte goes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Its id, which stands in the key.
+    pub id: PlanId,
+    /// The destination's version when it was made or last adopted.
+    pub destination_version: i64,
+    /// The bucket.
+    pub bucket: String,
+    /// The bucket's region.
+    pub region: String,
+    /// The prefix that the key begins with.
+    pub prefix: String,
+    /// The key.
+    pub key: String,
+    /// How it is compressed.
+    pub codec: String,
+    /// The version of the code that turns lines into bytes.
+    pub encoder_version: i32,
+    /// Its first sequence number.
+    pub first_seq: i64,
+    /// Its last sequence number.
+    pub last_seq: i64,
+    /// A multipart upload of an earlier attempt that may still be open.
+    pub upload_id: Option<String>,
+    /// Whether an earlier attempt may have made an object visible under the key.
+    pub attempted: bool,
+}
+
+/// The organisation's plan that is not yet carried out.
+///
+/// # Errors
+/// Postgres's.
+pub async fn planned(db: &impl GenericClient, org: &OrgId) -> Result<Option<Plan>, Error> {
+    let statement = db
+        .prepare_cached(
+            "select plan_id, destination_version, bucket, region, prefix, key, codec,
+                    encoder_version, first_seq, last_seq, upload_id,
+                    cardinality(sha256_candidates) > 0 as attempted
+               from export_objects
+              where org_id = $1 and state = 'planned'
+                for no key update",
+        )
+        .await?;
+    let row = db.query_opt(&statement, &[org]).await?;
+    Ok(row.map(|row| Plan {
+        id: row.get("plan_id"),
+        destination_version: row.get("destination_version"),
+        bucket: row.get("bucket"),
+        region: row.get("region"),
+        prefix: row.get("prefix"),
+        key: row.get("key"),
+        codec: row.get("codec"),
+        encoder_version: row.get("encoder_version"),
+        first_seq: row.get("first_seq"),
+        last_seq: row.get("last_seq"),
+        upload_id: row.get("upload_id"),
+        attempted: row.get("attempted"),
+    }))
+}
+
+/// Freezes a plan for a run.
+///
+/// # Errors
+/// Postgres's; a unique violation where the organisation has a plan already.
+pub async fn insert(
+    db: &impl GenericClient,
+    org: &OrgId,
+    run: RunId,
+    plan: &Plan,
+) -> Result<(), Error> {
+    let statement = db
+        .prepare_cached(
+            "insert into export_objects
+                    (plan_id, org_id, run_id, destination_version, bucket, region, prefix, key,
+                     codec, encoder_version, first_seq, last_seq)
+             values ($2, $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        )
+        .await?;
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 12] = [
+        org,
+        &plan.id,
+        &run,
+        &plan.destination_version,
+        &plan.bucket,
+        &plan.region,
+        &plan.prefix,
+        &plan.key,
+        &plan.codec,
+        &plan.encoder_version,
+        &plan.first_seq,
+        &plan.last_seq,
+    ];
+    db.execute(&statement, &params).await?;
+    Ok(())
+}
+
+/// Hands a plan to another run, under the destination's version of today.
+///
+/// # Errors
+/// Postgres's.
+pub async fn adopt(
+    db: &impl GenericClient,
+    org: &OrgId,
+    plan: PlanId,
+    run: RunId,
+    destination_version: i64,
+) -> Result<(), Error> {
+    let statement = db
+        .prepare_cached(
+            "update export_objects set run_id = $3, destination_version = $4
+              where org_id = $1 and plan_id = $2 and state = 'planned'",
+        )
+        .await?;
+    db.execute(&statement, &[org, &plan, &run, &destination_version])
+        .await?;
+    Ok(())
+}
+
+/// Gives a plan up: bucket or prefix have changed since.
+///
+/// # Errors
+/// Postgres's.
+pub async fn abandon(db: &impl GenericClient, org: &OrgId, plan: PlanId) -> Result<(), Error> {
+    let statement = db
+        .prepare_cached(
+            "update export_objects set state = 'abandoned'
+              where org_id = $1 and plan_id = $2 and state = 'planned'",
+        )
+        .await?;
+    db.execute(&statement, &[org, &plan]).await?;
+    Ok(())
+}
+
+/// Records the multipart upload that is being filled, or that none is; false when the lease was
+/// lost.
+///
+/// # Errors
+/// Postgres's.
+pub async fn set_upload(
+    db: &impl GenericClient,
+    org: &OrgId,
+    plan: PlanId,
+    token: LeaseToken,
+    upload_id: Option<&str>,
+) -> Result<bool, Error> {
+    let statement = db
+        .prepare_cached(&format!(
+            "update export_objects set upload_id = $4
+              where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
+        ))
+        .await?;
+    Ok(db
+        .execute(&statement, &[org, &plan, &token, &upload_id])
+        .await?
+        == 1)
+}
+
+/// Commits the SHA-256 and the encoder's version before the request that makes the object visible;
+/// false when the lease was lost.
+///
+/// # Errors
+/// Postgres's.
+pub async fn add_candidate(
+    db: &impl GenericClient,
+    org: &OrgId,
+    plan: PlanId,
+    token: LeaseToken,
+    sha256: &[u8],
+    encoder_version: i32,
+) -> Result<bool, Error> {
+    let statement = db
+        .prepare_cached(&format!(
+            "update export_objects
+                set encoder_version = $5,
+                    sha256_candidates = case when $4 = any (sha256_candidates)
+                        then sha256_candidates else sha256_candidates || $4 end
+              where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
+        ))
+        .await?;
+    Ok(db
+        .execute(&statement, &[org, &plan, &token, &sha256, &encoder_version])
+        .await?
+        == 1)
+}
+
+/// What is known of a stored object.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its events.
+    pub events: i64,
+    /// The size of what this attempt sent, in bytes.
+    pub bytes: i64,
+    /// SHA-256 of what this attempt sent.
+    pub sha256: Vec<u8>,
+    /// S3's ETag; `None` when an earlier attempt had stored it.
+    pub etag: Option<String>,
+    /// S3's version id.
+    pub version_id: Option<String>,
+    /// Whether it is this attempt's bytes that are visible, or those of an earlier one.
+    pub by_this_attempt: bool,
+}
+
+/// Marks a planned object stored; false when the lease was lost. Where an earlier
+/// attempt stored it and the attempts' bytes differ, nothing is claimed of them.
+///
+/// # Errors
+/// Postgres's.
+pub async fn mark_stored(
+    db: &impl GenericClient,
+    org: &OrgId,
+    plan: PlanId,
+    token: LeaseToken,
+    stored: &Stored,
+) -> Result<bool, Error> {
+    let statement = db
+        .prepare_cached(&format!(
+            "update export_objects
+                set state = 'stored', stored_at = now(), events = $4, upload_id = null,
+                    bytes = case when $9 or cardinality(sha256_candidates) = 1 then $5::bigint end,
+                    sha256 = case when $9 or cardinality(sha256_candidates) = 1 then $6::bytea end,
+                    etag = $7, version_id = $8
+              where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
+        ))
+        .await?;
+    let Stored {
+        events,
+        bytes,
+        sha256,
+        etag,
+        version_id,
+        by_this_attempt,
+    } = stored;
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 9] = [
+        org,
+        &plan,
+        &token,
+        events,
+        bytes,
+        sha256,
+        etag,
+        version_id,
+        by_this_attempt,
+    ];
+    Ok(db.execute(&statement, &params).await? == 1)
+}

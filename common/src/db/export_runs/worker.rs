@@ -1,0 +1,282 @@
+//! What a worker does to a run: every write names the lease's token, and zero rows touched mean that
+//! the lease was lost.
+
+use std::time::Duration;
+
+use tokio_postgres::Row;
+
+use super::super::{
+    Error, Failure, FailureClass, GenericClient, connection_tests::ReplyTo, destination, seconds,
+};
+use crate::{
+    destination::Destination,
+    ids::{LeaseToken, OrgId, RunId},
+};
+
+/// A run in a worker's hands.
+#[derive(Debug)]
+pub struct Claimed {
+    /// Where its events go.
+    pub destination: Destination,
+    /// The destination's version.
+    pub version: i64,
+    /// The organisation's external id.
+    pub external_id: String,
+    /// The last delivered sequence number.
+    pub cursor_seq: i64,
+    /// Where the outcome goes besides the results exchange.
+    pub reply_to: ReplyTo,
+}
+
+/// Takes a run that is due, of an organisation that is active; `None` where either is not so.
+///
+/// # Errors
+/// Postgres's.
+pub async fn claim(
+    db: &impl GenericClient,
+    org: &OrgId,
+    id: RunId,
+    token: LeaseToken,
+    lease: Duration,
+) -> Result<Option<Claimed>, Error> {
+    let statement = db
+        .prepare_cached(
+            "update export_runs r
+                set state = 'running', lease_token = $3,
+                    lease_expires_at = now() + make_interval(secs => $4),
+                    attempts = r.attempts + 1, started_at = coalesce(r.started_at, now()),
+                    destination_version = c.version
+               from export_configs c
+               join export_state s on s.org_id = c.org_id
+               join orgs o on o.id = c.org_id
+              where r.org_id = $1 and r.id = $2 and r.state = 'queued' and r.not_before <= now()
+                and c.org_id = r.org_id and delivery_state(c, s) = 'active'
+             returning c.bucket, c.region, c.role_arn, c.prefix, c.version, s.cursor_seq,
+                       o.external_id, r.reply_to, r.correlation_id",
+        )
+        .await?;
+    let row = db
+        .query_opt(&statement, &[org, &id, &token, &seconds(lease)])
+        .await?;
+    row.as_ref().map(claimed).transpose()
+}
+
+fn claimed(row: &Row) -> Result<Claimed, Error> {
+    Ok(Claimed {
+        destination: destination(row)?,
+        version: row.get("version"),
+        external_id: row.get("external_id"),
+        cursor_seq: row.get("cursor_seq"),
+        reply_to: ReplyTo {
+            queue: row.get("reply_to"),
+            correlation_id: row.get("correlation_id"),
+        },
+    })
+}
+
+/// Fails a run that is due though its organisation is not active. `None` where it is not so.
+///
+/// # Errors
+/// Postgres's.
+pub async fn reject_inactive(
+    db: &impl GenericClient,
+    org: &OrgId,
+    id: RunId,
+) -> Result<Option<ReplyTo>, Error> {
+    let statement = db
+        .prepare_cached(
+            "update export_runs r
+                set state = 'failed', finished_at = now(), error_class = $3, error_code = $3,
+                    error = 'delivery was not active when the run was to begin'
+              where r.org_id = $1 and r.id = $2 and r.state = 'queued' and r.not_before <= now()
+                and not exists (select from export_configs c
+                                  join export_state s on s.org_id = c.org_id
+                                 where c.org_id = r.org_id and delivery_state(c, s) = 'active')
+             returning r.reply_to, r.correlation_id",
+        )
+        .await?;
+    let row = db
+        .query_opt(&statement, &[org, &id, &FailureClass::NotActive.as_str()])
+        .await?;
+    Ok(row.map(|row| ReplyTo {
+        queue: row.get("reply_to"),
+        correlation_id: row.get("correlation_id"),
+    }))
+}
+
+/// Extends a lease; false when it was lost.
+///
+/// # Errors
+/// Postgres's.
+pub async fn renew(
+    db: &impl GenericClient,
+    org: &OrgId,
+    id: RunId,
+    token: LeaseToken,
+    lease: Duration,
+) -> Result<bool, Error> {
+    let statement = db
+        .prepare_cached(
+            "update export_runs set lease_expires_at = now() + make_interval(secs => $4)
+              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
+        )
+        .await?;
+    Ok(db
+        .execute(&statement, &[org, &id, &token, &seconds(lease)])
+        .await?
+        == 1)
+}
+
+/// Adds a stored object to what the run delivered; false when the lease was lost.
+///
+/// # Errors
+/// Postgres's.
+pub async fn add_object(
+    db: &impl GenericClient,
+    org: &OrgId,
+    id: RunId,
+    token: LeaseToken,
+    object: &Delivered,
+) -> Result<bool, Error> {
+    let statement = db
+        .prepare_cached(
+            "update export_runs
+                set first_seq = coalesce(first_seq, $4), last_seq = $5, events = events + $6,
+                    bytes = bytes + $7, objects = objects + 1, lost_leases = 0
+              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
+        )
+        .await?;
+    let Delivered {
+        first_seq,
+        last_seq,
+        events,
+        bytes,
+    } = object;
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+        [org, &id, &token, first_seq, last_seq, events, bytes];
+    Ok(db.execute(&statement, &params).await? == 1)
+}
+
+/// What one object delivered.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivered {
+    /// Its first sequence number.
+    pub first_seq: i64,
+    /// Its last sequence number.
+    pub last_seq: i64,
+    /// Its events.
+    pub events: i64,
+    /// Its size, in bytes.
+    pub bytes: i64,
+}
+
+/// Ends a run well and returns the events it delivered; `None` when the lease was lost.
+///
+/// # Errors
+/// Postgres's.
+pub async fn succeed(
+    db: &impl GenericClient,
+    org: &OrgId,
+    id: RunId,
+    token: LeaseToken,
+) -> Result<Option<i64>, Error> {
+    let statement = db
+        .prepare_cached(
+            "update export_runs
+                set state = 'succeeded', finished_at = now(), lease_token = null,
+                    lease_expires_at = null, error_class = null, error_code = null, error = null
+              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3
+             returning events",
+        )
+        .await?;
+    let row = db.query_opt(&statement, &[org, &id, &token]).await?;
+    Ok(row.map(|row| row.get("events")))
+}
+
+/// Ends a run badly; false when the lease was lost.
+///
+/// # Errors
+/// Postgres's.
+pub async fn fail(
+    db: &impl GenericClient,
+    org: &OrgId,
+    id: RunId,
+    token: LeaseToken,
+    failure: &Failure,
+) -> Result<bool, Error> {
+    let statement = db
+        .prepare_cached(
+            "update export_runs
+                set state = 'failed', finished_at = now(), lease_token = null,
+                    lease_expires_at = null, error_class = $4, error_code = $5, error = $6
+              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
+        )
+        .await?;
+    let Failure { class, code, text } = failure;
+    Ok(db
+        .execute(&statement, &[org, &id, &token, &class.as_str(), code, text])
+        .await?
+        == 1)
+}
+
+/// Gives a run back to the queue, to be published again after the pause, with the reason if there is
+/// one. The pause doubles with every claim, up to `longest`. False when the lease was lost.
+///
+/// # Errors
+/// Postgres's.
+pub async fn give_back(
+    db: &impl GenericClient,
+    org: &OrgId,
+    id: RunId,
+    token: LeaseToken,
+    reason: Option<&Failure>,
+    pauses: GiveBackPauses,
+) -> Result<bool, Error> {
+    let statement = db
+        .prepare_cached(
+            "update export_runs
+                set state = 'queued', lease_token = null, lease_expires_at = null,
+                    published_at = null, lost_leases = 0,
+                    not_before = now() + make_interval(
+                        secs => least($4 * 2 ^ least(attempts - 1, 30), $5)),
+                    error_class = $6, error_code = $7, error = $8
+              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
+        )
+        .await?;
+    let class = reason.map(|f| f.class.as_str());
+    let code = reason.map(|f| f.code.as_str());
+    let text = reason.map(|f| f.text.as_str());
+    let (first, longest) = (seconds(pauses.first), seconds(pauses.longest));
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
+        [org, &id, &token, &first, &longest, &class, &code, &text];
+    Ok(db.execute(&statement, &params).await? == 1)
+}
+
+/// How long a run that was given back waits.
+#[derive(Debug, Clone, Copy)]
+pub struct GiveBackPauses {
+    /// After the first claim.
+    pub first: Duration,
+    /// At most.
+    pub longest: Duration,
+}
+
+/// Notes something an admin should know about a run.
+///
+/// # Errors
+/// Postgres's.
+pub async fn warn(
+    db: &impl GenericClient,
+    org: &OrgId,
+    id: RunId,
+    warning: &str,
+) -> Result<(), Error> {
+    let statement = db
+        .prepare_cached(
+            "update export_runs set warning = concat_ws(' ', warning, $3::text)
+              where org_id = $1 and id = $2",
+        )
+        .await?;
+    db.execute(&statement, &[org, &id, &warning]).await?;
+    Ok(())
+}

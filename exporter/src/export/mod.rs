@@ -1,0 +1,306 @@
+//! The export job: claim a run, deliver its objects, end it.
+
+mod encode;
+mod lease;
+mod plan;
+mod upload;
+
+use common::{
+    db::{
+        Failure, FailureClass, QueryError,
+        connection_tests::ReplyTo,
+        export_configs,
+        export_runs::{self, GiveBackPauses, Requested},
+        export_state, orgs,
+    },
+    ids::{OrgId, RunId},
+    jobs::{Job, Outcome, RejectReason, VERSION},
+    queue::topology,
+};
+use lease::Hold;
+use plan::{Bounds, Next, Run};
+use upload::DeliverError;
+
+use crate::{
+    context::{Context, Disposition},
+    retry::Budget,
+    s3::advice::Subject,
+};
+
+/// Works on an export job; `reply_to` is what the message names.
+pub async fn handle(context: &Context, org: OrgId, id: RunId, reply_to: ReplyTo) -> Disposition {
+    let begun = context
+        .patiently(|| begin(context, &org, id, &reply_to))
+        .await;
+    match begun {
+        Ok(Some(Begun::Claimed(run, next))) => {
+            work(context, *run, next).await;
+            Disposition::Ack
+        }
+        Ok(Some(Begun::Rejected(reason, reply_to))) => {
+            tracing::info!(?reason, "the run is rejected");
+            let rejected = Outcome::RunRejected {
+                version: VERSION,
+                org_id: org,
+                run_id: id,
+                reason,
+            };
+            context.announce(&rejected, &reply_to).await;
+            Disposition::Ack
+        }
+        Ok(Some(Begun::Stale)) => {
+            tracing::debug!("the message is stale");
+            Disposition::Ack
+        }
+        Ok(Some(Begun::Unknown(reason))) => Disposition::DeadLetter(reason.into()),
+        Ok(None) => Disposition::Leave,
+        Err(error) => {
+            tracing::error!(%error, "the run could not be claimed");
+            Disposition::Ack
+        }
+    }
+}
+
+enum Begun {
+    Claimed(Box<Run>, Next),
+    Rejected(RejectReason, ReplyTo),
+    /// It is in other hands, not due yet, or ended.
+    Stale,
+    Unknown(&'static str),
+}
+
+async fn begin(
+    context: &Context,
+    org: &OrgId,
+    id: RunId,
+    reply_to: &ReplyTo,
+) -> Result<Begun, QueryError> {
+    if let Some(claimed) = claim(context, org, id).await? {
+        return Ok(claimed);
+    }
+    let client = context.client().await?;
+    match export_runs::owner(&client, id).await? {
+        Some(owner) if owner != *org => {
+            return Ok(Begun::Unknown("the run belongs to another organisation"));
+        }
+        Some(_) => {
+            let rejected = export_runs::reject_inactive(&client, org, id).await?;
+            let not_active = |reply_to| Begun::Rejected(RejectReason::NotActive, reply_to);
+            return Ok(rejected.map_or(Begun::Stale, not_active));
+        }
+        None => {}
+    }
+    // Another program's job: its row is made here.
+    if orgs::find(&client, org).await?.is_none() {
+        return Ok(Begun::Unknown("no organisation has this id"));
+    }
+    let reject = |reason| Ok(Begun::Rejected(reason, reply_to.clone()));
+    match export_runs::request(&client, org, id, "submitted", reply_to).await? {
+        Requested::NotActive => reject(RejectReason::NotActive),
+        Requested::RunInProgress if export_runs::owner(&client, id).await?.is_some() => {
+            Ok(Begun::Stale)
+        }
+        Requested::RunInProgress => reject(RejectReason::RunInProgress),
+        Requested::Queued => {
+            drop(client);
+            Ok(claim(context, org, id).await?.unwrap_or(Begun::Stale))
+        }
+    }
+}
+
+async fn claim(context: &Context, org: &OrgId, id: RunId) -> Result<Option<Begun>, QueryError> {
+    let mut client = context.client().await?;
+    let config = &context.config;
+    let bounds = Bounds {
+        events: config.run_max_events,
+        bytes: config.run_max_bytes,
+    };
+    let claimed = Run::claim(&mut client, org, id, config.lease, bounds).await?;
+    Ok(claimed.map(|(run, next)| Begun::Claimed(Box::new(run), next)))
+}
+
+async fn work(context: &Context, mut run: Run, next: Next) {
+    let hold = run.hold.clone();
+    let ended = tokio::select! {
+        ended = deliver_all(context, &mut run, next) => ended,
+        () = lease::keep(context, &hold) => Err(DeliverError::LeaseLost),
+        () = context.stop.cancelled() => {
+            give_back(context, &run, None, AT_ONCE).await;
+            return;
+        }
+    };
+    if let Err(error) = ended {
+        end_badly(context, &run, error).await;
+    }
+}
+
+/// No pause: the run was well, the process has to stop.
+const AT_ONCE: GiveBackPauses = GiveBackPauses {
+    first: std::time::Duration::ZERO,
+    longest: std::time::Duration::ZERO,
+};
+
+async fn deliver_all(context: &Context, run: &mut Run, mut next: Next) -> Result<(), DeliverError> {
+    let mut budget = Budget::new(context.config.retry_budget);
+    loop {
+        match next {
+            Next::Deliver(plan) => {
+                let delivery = upload::deliver(context, run, &plan, &mut budget).await?;
+                let mut client = context.client().await?;
+                next = run
+                    .stored(&mut client, &plan, &delivery.stored, delivery.raw_bytes)
+                    .await?;
+                tracing::info!(
+                    key = plan.key,
+                    events = delivery.stored.events,
+                    bytes = delivery.stored.bytes,
+                    "an object is delivered",
+                );
+            }
+            Next::Ended {
+                events,
+                continuation,
+            } => {
+                succeeded(context, run, events, continuation).await;
+                return Ok(());
+            }
+            Next::LeaseLost => return Err(DeliverError::LeaseLost),
+        }
+    }
+}
+
+async fn succeeded(context: &Context, run: &Run, events: i64, continuation: Option<RunId>) {
+    tracing::info!(
+        events,
+        continued = continuation.is_some(),
+        "the run succeeded"
+    );
+    if let Some(next_run) = continuation {
+        context
+            .wake(
+                topology::EXPORT,
+                &Job::export(run.hold.org.clone(), next_run),
+            )
+            .await;
+    }
+    let outcome = Outcome::RunSucceeded {
+        version: VERSION,
+        org_id: run.hold.org.clone(),
+        run_id: run.hold.id,
+        events,
+    };
+    context.announce(&outcome, &run.claimed.reply_to).await;
+}
+
+/// Whatever went wrong: the events stay pending, and the row tells why and what comes next.
+async fn end_badly(context: &Context, run: &Run, error: DeliverError) {
+    let failure = match &error {
+        DeliverError::LeaseLost => {
+            tracing::info!("the lease was lost; another worker goes on");
+            return;
+        }
+        DeliverError::Call(call) => call.failure(&Subject {
+            destination: &run.claimed.destination,
+            external_id: &run.claimed.external_id,
+        }),
+        DeliverError::Database(_) | DeliverError::Gap(_) => Failure {
+            class: FailureClass::Internal,
+            code: "internal".into(),
+            text: "The export was interrupted by a problem on our side; it is tried again by \
+                   itself."
+                .into(),
+        },
+    };
+    match failure.class {
+        FailureClass::Permanent => {
+            tracing::warn!(%error, "the destination refuses; delivery is paused");
+            fail(context, run, failure).await;
+        }
+        FailureClass::Internal | FailureClass::NotActive => {
+            tracing::error!(%error, "the run is given back");
+            give_back(
+                context,
+                run,
+                Some(&failure),
+                context.config.give_back_pauses(),
+            )
+            .await;
+        }
+        FailureClass::Transient => {
+            tracing::warn!(%error, "the run is given back");
+            give_back(
+                context,
+                run,
+                Some(&failure),
+                context.config.give_back_pauses(),
+            )
+            .await;
+        }
+    }
+}
+
+/// Ends the run and pauses its destination, unless another has been saved meanwhile.
+async fn fail(context: &Context, run: &Run, failure: Failure) {
+    let once = || async {
+        let mut client = context.client().await?;
+        let tx = client.transaction().await?;
+        let Run {
+            hold: Hold { org, id, token },
+            claimed,
+            ..
+        } = run;
+        export_state::lock(&tx, org).await?;
+        if export_configs::record_failure(&tx, org, claimed.version, &failure.text).await? {
+            let pauses = context.config.probe_pauses();
+            let class = failure.class.as_str();
+            export_state::pause(&tx, org, class, &failure.text, pauses).await?;
+        }
+        let held = export_runs::fail(&tx, org, *id, *token, &failure).await?;
+        if held {
+            tx.commit().await?;
+        }
+        Ok::<_, QueryError>(held)
+    };
+    match once().await {
+        Ok(true) => {
+            let outcome = Outcome::RunFailed {
+                version: VERSION,
+                org_id: run.hold.org.clone(),
+                run_id: run.hold.id,
+                error: failure.text.clone(),
+            };
+            context.announce(&outcome, &run.claimed.reply_to).await;
+        }
+        Ok(false) => tracing::info!("the lease was lost; another worker goes on"),
+        Err(error) => {
+            tracing::error!(%error, "the failure was not recorded; the lease will expire")
+        }
+    }
+}
+
+async fn give_back(context: &Context, run: &Run, reason: Option<&Failure>, pauses: GiveBackPauses) {
+    let once = || async {
+        let client = context.client().await?;
+        let Run {
+            hold: Hold { org, id, token },
+            claimed,
+            ..
+        } = run;
+        if let Some(Failure {
+            class: FailureClass::Transient,
+            text,
+            ..
+        }) = reason
+        {
+            export_configs::record_failure(&client, org, claimed.version, text).await?;
+        }
+        Ok::<_, QueryError>(
+            export_runs::give_back(&client, org, *id, *token, reason, pauses).await?,
+        )
+    };
+    match once().await {
+        Ok(true) => {}
+        Ok(false) => tracing::info!("the lease was lost; another worker goes on"),
+        Err(error) => tracing::error!(%error, "the run was not given back; the lease will expire"),
+    }
+}

@@ -1,0 +1,277 @@
+//! What a run does next, decided under the organisation's locks: adopt the plan that exists, or
+//! freeze a new one, or end.
+//!
+//! By timeline, for a run of one object:
+//! 1. One commit claims the run and freezes the plan. A crash after it: the lease expires, the next
+//!    claim adopts the plan.
+//! 2. A commit records the object's SHA-256; then the request goes out that makes it visible. A crash
+//!    between or after: the next attempt writes the same bytes to the same key, or is told that the
+//!    key exists, which the random plan id in it proves to be ours.
+//! 3. One commit marks the object stored, moves the cursor and ends the run. A crash before it is the
+//!    case above; after it, the message is stale.
+
+use std::time::{Duration, Instant};
+
+use common::{
+    db::{
+        self, Transaction, audit_events, export_configs,
+        export_objects::{self, Plan, Stored},
+        export_runs::{self, Claimed, Delivered},
+        export_state,
+    },
+    destination::{Destination, Prefix},
+    ids::{LeaseToken, OrgId, PlanId, RunId},
+};
+
+use super::{
+    encode::{CODEC, ENCODER_VERSION},
+    lease::Hold,
+};
+use crate::s3::key;
+
+/// A run takes no new object after so long: the broker takes a message back after 30 minutes.
+const RUN_TIME: Duration = Duration::from_mins(5);
+
+/// What one run may deliver.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Events.
+    pub events: i64,
+    /// Bytes of uncompressed lines.
+    pub bytes: i64,
+}
+
+/// A claimed run, and how far it has come.
+#[derive(Debug)]
+pub struct Run {
+    /// Our hold on it.
+    pub hold: Hold,
+    /// What the claim found.
+    pub claimed: Claimed,
+    bounds: Bounds,
+    /// The last sequence number that was pending at the claim.
+    target: i64,
+    cursor: i64,
+    events: i64,
+    started: Instant,
+}
+
+/// What a run does next.
+#[derive(Debug)]
+pub enum Next {
+    /// Deliver this object.
+    Deliver(Plan),
+    /// Nothing: it has ended well.
+    Ended {
+        /// The events it delivered.
+        events: i64,
+        /// The next run, queued because more is pending than one run may deliver.
+        continuation: Option<RunId>,
+    },
+    /// Nothing: somebody else holds it.
+    LeaseLost,
+}
+
+impl Run {
+    /// Claims a run and decides what it does first, in one commit; `None` where it is not to be had.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn claim(
+        client: &mut db::Client,
+        org: &OrgId,
+        id: RunId,
+        lease: Duration,
+        bounds: Bounds,
+    ) -> Result<Option<(Self, Next)>, db::Error> {
+        let token = LeaseToken::new();
+        let tx = client.transaction().await?;
+        let Some(claimed) = export_runs::claim(&tx, org, id, token, lease).await? else {
+            return Ok(None);
+        };
+        let mut run = Self {
+            hold: Hold {
+                org: org.clone(),
+                id,
+                token,
+            },
+            bounds,
+            target: audit_events::last_seq(&tx, org).await?,
+            cursor: claimed.cursor_seq,
+            claimed,
+            events: 0,
+            started: Instant::now(),
+        };
+        let next = run.next(&tx).await?;
+        tx.commit().await?;
+        Ok(Some((run, next)))
+    }
+
+    /// Records that an object of `raw_bytes` bytes of lines is stored, moves the cursor over it, and
+    /// decides what comes next, in one commit.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn stored(
+        &mut self,
+        client: &mut db::Client,
+        plan: &Plan,
+        stored: &Stored,
+        raw_bytes: i64,
+    ) -> Result<Next, db::Error> {
+        let tx = client.transaction().await?;
+        let from = plan.first_seq - 1;
+        export_state::lock(&tx, &self.hold.org).await?;
+        export_configs::record_delivery(&tx, &self.hold.org, plan.destination_version).await?;
+        let delivered = Delivered {
+            first_seq: plan.first_seq,
+            last_seq: plan.last_seq,
+            events: stored.events,
+            bytes: stored.bytes,
+        };
+        let ours = export_runs::add_object(
+            &tx,
+            &self.hold.org,
+            self.hold.id,
+            self.hold.token,
+            &delivered,
+        )
+        .await?
+            && export_objects::mark_stored(&tx, &self.hold.org, plan.id, self.hold.token, stored)
+                .await?
+            && export_state::advance(&tx, &self.hold.org, from, plan.last_seq).await?;
+        if !ours {
+            return Ok(Next::LeaseLost);
+        }
+        self.cursor = plan.last_seq;
+        self.events += stored.events;
+        self.bounds.bytes -= raw_bytes;
+        let next = self.next(&tx).await?;
+        tx.commit().await?;
+        Ok(next)
+    }
+
+    async fn next(&mut self, tx: &Transaction<'_>) -> Result<Next, db::Error> {
+        if let Some(plan) = self.adopt(tx).await? {
+            return Ok(Next::Deliver(plan));
+        }
+        let pending = self.cursor < self.target;
+        let events_left = self.bounds.events - self.events;
+        let bounded = events_left <= 0
+            || self.bounds.bytes <= 0
+            || (self.events > 0 && self.started.elapsed() > RUN_TIME);
+        if pending
+            && !bounded
+            && let Some(plan) = self.freeze(tx, events_left).await?
+        {
+            return Ok(Next::Deliver(plan));
+        }
+        let Some(events) =
+            export_runs::succeed(tx, &self.hold.org, self.hold.id, self.hold.token).await?
+        else {
+            return Ok(Next::LeaseLost);
+        };
+        let continuation = match pending && bounded {
+            true => Some(export_runs::queue_continuation(tx, &self.hold.org).await?),
+            false => None,
+        };
+        Ok(Next::Ended {
+            events,
+            continuation,
+        })
+    }
+
+    /// The plan that exists, under this run; if bucket or prefix have changed since it was made, the
+    /// same range under a new id and key.
+    async fn adopt(&self, tx: &Transaction<'_>) -> Result<Option<Plan>, db::Error> {
+        let Some(plan) = export_objects::planned(tx, &self.hold.org).await? else {
+            return Ok(None);
+        };
+        let Destination {
+            bucket,
+            region,
+            prefix,
+            ..
+        } = &self.claimed.destination;
+        let same_place = (
+            plan.bucket.as_str(),
+            plan.region.as_str(),
+            plan.prefix.as_str(),
+        ) == (bucket.as_str(), region.as_str(), prefix.as_str());
+        if same_place {
+            let version = self.claimed.version;
+            export_objects::adopt(tx, &self.hold.org, plan.id, self.hold.id, version).await?;
+            return Ok(Some(Plan {
+                destination_version: version,
+                ..plan
+            }));
+        }
+        export_objects::abandon(tx, &self.hold.org, plan.id).await?;
+        if plan.attempted || plan.upload_id.is_some() {
+            let warning = format!(
+                "The destination changed while an object was being written; s3://{}/{} may or may \
+                 not exist in the old one.",
+                plan.bucket, plan.key,
+            );
+            export_runs::warn(tx, &self.hold.org, self.hold.id, &warning).await?;
+        }
+        // A plan lies within one day and within bounds, so the same range is found again.
+        let events = plan.last_seq - plan.first_seq + 1;
+        self.freeze_range(tx, plan.first_seq - 1, events, i64::MAX / 2)
+            .await
+    }
+
+    async fn freeze(&self, tx: &Transaction<'_>, events: i64) -> Result<Option<Plan>, db::Error> {
+        self.freeze_range(tx, self.cursor, events, self.bounds.bytes)
+            .await
+    }
+
+    async fn freeze_range(
+        &self,
+        tx: &Transaction<'_>,
+        after: i64,
+        max_events: i64,
+        max_bytes: i64,
+    ) -> Result<Option<Plan>, db::Error> {
+        let range =
+            audit_events::next_range(tx, &self.hold.org, after, max_events, max_bytes).await?;
+        let Some(range) = range else {
+            return Ok(None);
+        };
+        let Destination {
+            bucket,
+            region,
+            prefix,
+            ..
+        } = &self.claimed.destination;
+        let id = PlanId::new();
+        let key = object_key(prefix, &self.hold.org, range, id);
+        let plan = Plan {
+            id,
+            destination_version: self.claimed.version,
+            bucket: bucket.as_str().to_owned(),
+            region: region.as_str().to_owned(),
+            prefix: prefix.as_str().to_owned(),
+            key,
+            codec: CODEC.to_owned(),
+            encoder_version: ENCODER_VERSION,
+            first_seq: range.first_seq,
+            last_seq: range.last_seq,
+            upload_id: None,
+            attempted: false,
+        };
+        export_objects::insert(tx, &self.hold.org, self.hold.id, &plan).await?;
+        Ok(Some(plan))
+    }
+}
+
+fn object_key(prefix: &Prefix, org: &OrgId, range: audit_events::Range, id: PlanId) -> String {
+    key::events(
+        prefix,
+        org,
+        range.recorded_on,
+        range.first_seq,
+        range.last_seq,
+        id,
+    )
+}

@@ -1,0 +1,228 @@
+//! The requests to a customer's bucket. Each names the owner that the bucket must have and carries a
+//! SHA-256 checksum; those that make an object visible refuse to replace one.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_sdk_s3::{
+    primitives::ByteStream,
+    types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use common::destination::Destination;
+
+use super::{
+    failure::{CallError, Operation},
+    session::Session,
+};
+
+/// What a `.gz` file is, so that nobody on the way decodes it.
+const CONTENT_TYPE: &str = "application/gzip";
+/// Where the SHA-256 of the whole object stands in its metadata, in hex.
+const SHA256_METADATA: &str = "sha256";
+
+/// A customer's bucket, seen as its role.
+#[derive(Debug)]
+pub struct Bucket<'a> {
+    session: &'a Session,
+    name: &'a str,
+    owner: &'a str,
+    /// `Some("*")` where the server honours it.
+    if_none_match: Option<&'static str>,
+}
+
+/// What S3 says of an object that it has taken.
+#[derive(Debug, Clone, Default)]
+pub struct Receipt {
+    /// Its ETag.
+    pub etag: Option<String>,
+    /// Its version id, in a versioned bucket.
+    pub version_id: Option<String>,
+}
+
+/// A part that S3 has taken.
+#[derive(Debug, Clone)]
+pub struct Part {
+    number: i32,
+    etag: Option<String>,
+    sha256: String,
+}
+
+impl<'a> Bucket<'a> {
+    /// The bucket of a destination, which belongs to the role's account.
+    pub fn new(session: &'a Session, destination: &'a Destination, conditional: bool) -> Self {
+        Self {
+            session,
+            name: destination.bucket.as_str(),
+            owner: destination.role_arn.account(),
+            if_none_match: conditional.then_some("*"),
+        }
+    }
+
+    /// Writes a whole object.
+    ///
+    /// # Errors
+    /// S3's; `AlreadyThere` where the key exists.
+    pub async fn put(&self, key: &str, body: Bytes, sha256: &[u8]) -> Result<Receipt, CallError> {
+        let output = self
+            .session
+            .client()
+            .put_object()
+            .bucket(self.name)
+            .key(key)
+            .expected_bucket_owner(self.owner)
+            .set_if_none_match(self.if_none_match.map(str::to_owned))
+            .content_type(CONTENT_TYPE)
+            .metadata(SHA256_METADATA, hex(sha256))
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
+            .checksum_sha256(BASE64_STANDARD.encode(sha256))
+            .body(ByteStream::from(body))
+            .send()
+            .await
+            .map_err(|e| CallError::new(Operation::PutObject, &e))?;
+        Ok(Receipt {
+            etag: output.e_tag,
+            version_id: output.version_id,
+        })
+    }
+
+    /// Begins an object in parts and returns the upload's id.
+    ///
+    /// # Errors
+    /// S3's.
+    pub async fn create_upload(&self, key: &str) -> Result<String, CallError> {
+        let output = self
+            .session
+            .client()
+            .create_multipart_upload()
+            .bucket(self.name)
+            .key(key)
+            .expected_bucket_owner(self.owner)
+            .content_type(CONTENT_TYPE)
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
+            .checksum_type(ChecksumType::Composite)
+            .send()
+            .await
+            .map_err(|e| CallError::new(Operation::CreateMultipartUpload, &e))?;
+        output.upload_id.ok_or_else(|| {
+            CallError::ours(Operation::CreateMultipartUpload, "S3 sent no upload id")
+        })
+    }
+
+    /// Sends one part; numbers begin with 1.
+    ///
+    /// # Errors
+    /// S3's; `NewUpload` where the upload is gone.
+    pub async fn upload_part(
+        &self,
+        key: &str,
+        upload_id: &str,
+        number: i32,
+        body: Bytes,
+        sha256: &[u8],
+    ) -> Result<Part, CallError> {
+        let sha256 = BASE64_STANDARD.encode(sha256);
+        let output = self
+            .session
+            .client()
+            .upload_part()
+            .bucket(self.name)
+            .key(key)
+            .upload_id(upload_id)
+            .part_number(number)
+            .expected_bucket_owner(self.owner)
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
+            .checksum_sha256(&sha256)
+            .body(ByteStream::from(body))
+            .send()
+            .await
+            .map_err(|e| CallError::new(Operation::UploadPart, &e))?;
+        Ok(Part {
+            number,
+            etag: output.e_tag,
+            sha256,
+        })
+    }
+
+    /// Makes the object of an upload visible.
+    ///
+    /// # Errors
+    /// S3's; `AlreadyThere` where the key exists, `NewUpload` where all has to be sent again.
+    pub async fn complete_upload(
+        &self,
+        key: &str,
+        upload_id: &str,
+        parts: &[Part],
+    ) -> Result<Receipt, CallError> {
+        let parts = parts.iter().map(|part| {
+            CompletedPart::builder()
+                .part_number(part.number)
+                .set_e_tag(part.etag.clone())
+                .checksum_sha256(&part.sha256)
+                .build()
+        });
+        let parts = CompletedMultipartUpload::builder()
+            .set_parts(Some(parts.collect()))
+            .build();
+        let output = self
+            .session
+            .client()
+            .complete_multipart_upload()
+            .bucket(self.name)
+            .key(key)
+            .upload_id(upload_id)
+            .expected_bucket_owner(self.owner)
+            .set_if_none_match(self.if_none_match.map(str::to_owned))
+            .multipart_upload(parts)
+            .send()
+            .await
+            .map_err(|e| CallError::new(Operation::CompleteMultipartUpload, &e))?;
+        Ok(Receipt {
+            etag: output.e_tag,
+            version_id: output.version_id,
+        })
+    }
+
+    /// Gives an upload up.
+    ///
+    /// # Errors
+    /// S3's; the role need not be allowed to.
+    pub async fn abort_upload(&self, key: &str, upload_id: &str) -> Result<(), CallError> {
+        self.session
+            .client()
+            .abort_multipart_upload()
+            .bucket(self.name)
+            .key(key)
+            .upload_id(upload_id)
+            .expected_bucket_owner(self.owner)
+            .send()
+            .await
+            .map_err(|e| CallError::new(Operation::AbortMultipartUpload, &e))?;
+        Ok(())
+    }
+
+    /// Removes a test's object.
+    ///
+    /// # Errors
+    /// S3's; the role need not be allowed to.
+    pub async fn delete(&self, key: &str) -> Result<(), CallError> {
+        self.session
+            .client()
+            .delete_object()
+            .bucket(self.name)
+            .key(key)
+            .expected_bucket_owner(self.owner)
+            .send()
+            .await
+            .map_err(|e| CallError::new(Operation::DeleteObject, &e))?;
+        Ok(())
+    }
+}
+
+/// The checksum that every body is sent with.
+pub fn sha256(bytes: &[u8]) -> Vec<u8> {
+    digest(&SHA256, bytes).as_ref().to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,291 @@
+//! What a failed request to S3 or STS means. The one classification; everything else asks it.
+
+use std::fmt;
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use common::db::{Failure, FailureClass};
+
+use super::advice;
+use crate::retry::Retryable;
+
+/// The requests that are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// STS: become the customer's role.
+    AssumeRole,
+    /// A whole object at once.
+    PutObject,
+    /// The beginning of an object in parts.
+    CreateMultipartUpload,
+    /// One part.
+    UploadPart,
+    /// The end, which makes it visible.
+    CompleteMultipartUpload,
+    /// The end of an upload that is given up.
+    AbortMultipartUpload,
+    /// Removing a test's object.
+    DeleteObject,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What to do about a failed request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The same again in a moment.
+    Transient,
+    /// The same again with new credentials.
+    NewCredentials,
+    /// The same again after correcting our clock.
+    ClockSkew,
+    /// The same object again, in a new upload with all its parts.
+    NewUpload,
+    /// An earlier attempt did it: the key holds an object with our plan's id in its name.
+    AlreadyThere,
+    /// Not before the customer has changed something.
+    Permanent,
+    /// Our own side is at fault.
+    Ours,
+}
+
+/// Decides by the service's error code, and where there is none by the HTTP status; neither means
+/// that no answer came, which is transient.
+pub fn classify(operation: Operation, code: Option<&str>, status: Option<u16>) -> Verdict {
+    code.and_then(|code| by_code(operation, code))
+        .unwrap_or_else(|| by_status(operation, status))
+}
+
+/// Codes: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html> and
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>.
+fn by_code(operation: Operation, code: &str) -> Option<Verdict> {
+    use Operation as Op;
+    Some(match (operation, code) {
+        // Here the caller is we ourselves: a customer can neither cause nor mend it.
+        (
+            Op::AssumeRole,
+            "ExpiredToken"
+            | "ExpiredTokenException"
+            | "InvalidClientTokenId"
+            | "IncompleteSignature"
+            | "MissingAuthenticationToken"
+            | "SignatureDoesNotMatch"
+            | "UnrecognizedClientException"
+            | "InvalidToken"
+            | "InvalidAccessKeyId"
+            | "OptInRequired",
+        ) => Verdict::Ours,
+
+        (
+            _,
+            "ExpiredToken"
+            | "ExpiredTokenException"
+            | "TokenRefreshRequired"
+            | "InvalidToken"
+            | "InvalidAccessKeyId",
+        ) => Verdict::NewCredentials,
+        (_, "RequestTimeTooSkewed" | "RequestExpired") => Verdict::ClockSkew,
+        (_, "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder") => Verdict::NewUpload,
+        (Op::CompleteMultipartUpload, "ConditionalRequestConflict" | "OperationAborted") => {
+            Verdict::NewUpload
+        }
+        (Op::PutObject | Op::CompleteMultipartUpload, "PreconditionFailed") => {
+            Verdict::AlreadyThere
+        }
+        (
+            _,
+            "InternalError"
+            | "InternalFailure"
+            | "SlowDown"
+            | "ServiceUnavailable"
+            | "RequestTimeout"
+            | "RequestTimeoutException"
+            | "ConditionalRequestConflict"
+            | "OperationAborted"
+            | "TemporaryRedirect"
+            | "Throttling"
+            | "ThrottlingException"
+            | "ThrottledException"
+            | "TooManyRequests"
+            | "TooManyRequestsException"
+            | "RequestLimitExceeded"
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "BandwidthLimitExceeded"
+            | "PriorRequestNotComplete"
+            | "LimitExceededException"
+            | "IDPCommunicationError"
+            | "BadDigest"
+            | "IncompleteBody"
+            | "XAmzContentSHA256Mismatch"
+            | "KMS.ThrottlingException"
+            | "KMS.KMSInternalException"
+            | "KMS.DependencyTimeoutException",
+        ) => Verdict::Transient,
+        (
+            _,
+            "AccessDenied"
+            | "AccessDeniedException"
+            | "AllAccessDisabled"
+            | "AccountProblem"
+            | "NoSuchBucket"
+            | "InvalidBucketName"
+            | "PermanentRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "IllegalLocationConstraintException"
+            | "RegionDisabledException"
+            | "InvalidObjectState"
+            | "NotSignedUp"
+            | "ValidationError",
+        ) => Verdict::Permanent,
+        (
+            _,
+            "EntityTooSmall"
+            | "EntityTooLarge"
+            | "MalformedXML"
+            | "MissingContentLength"
+            | "KeyTooLongError"
+            | "SignatureDoesNotMatch"
+            | "PackedPolicyTooLarge"
+            | "MalformedPolicyDocument",
+        ) => Verdict::Ours,
+        _ => return None,
+    })
+}
+
+fn by_status(operation: Operation, status: Option<u16>) -> Verdict {
+    use Operation as Op;
+    match (operation, status) {
+        (Op::PutObject | Op::CompleteMultipartUpload, Some(412)) => Verdict::AlreadyThere,
+        (Op::CompleteMultipartUpload, Some(409)) => Verdict::NewUpload,
+        (Op::UploadPart | Op::CompleteMultipartUpload, Some(404)) => Verdict::NewUpload,
+        (_, Some(307 | 408 | 409 | 425 | 429 | 500..)) => Verdict::Transient,
+        (_, Some(300..)) => Verdict::Permanent,
+        // No answer, or one that is not S3's: whoever is between us may be gone in a moment.
+        (_, _) => Verdict::Transient,
+    }
+}
+
+/// A request that failed.
+#[derive(Debug, Clone)]
+pub struct CallError {
+    /// Which.
+    pub operation: Operation,
+    /// What to do about it.
+    pub verdict: Verdict,
+    /// The service's error code, or a name for what happened.
+    pub code: String,
+    /// What the service or the network said.
+    pub message: String,
+    /// Where the service says that the bucket is.
+    pub bucket_region: Option<String>,
+    /// The service's clock, for correcting ours.
+    pub server_time: Option<jiff::Timestamp>,
+}
+
+impl CallError {
+    /// Reads the SDK's error.
+    pub fn new<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let response = error.raw_response();
+        let status = response.map(|r| r.status().as_u16());
+        let metadata = error.as_service_error().map(ProvideErrorMetadata::meta);
+        let code = metadata.and_then(|m| m.code());
+        let header = |name: &str| response.and_then(|r| r.headers().get(name));
+        Self {
+            operation,
+            verdict: classify(operation, code, status),
+            code: match (code, status) {
+                (Some(code), _) => code.to_owned(),
+                (None, Some(status)) => format!("http_{status}"),
+                (None, None) => transport_code(error).to_owned(),
+            },
+            message: advice::without_identities(
+                &metadata
+                    .and_then(|m| m.message().map(str::to_owned))
+                    .unwrap_or_else(|| root_cause(error)),
+            ),
+            bucket_region: header("x-amz-bucket-region").map(str::to_owned),
+            server_time: header("date").and_then(http_date),
+        }
+    }
+
+    /// A failure of our own making, found before or after a request.
+    pub fn ours(operation: Operation, message: impl Into<String>) -> Self {
+        Self {
+            operation,
+            verdict: Verdict::Ours,
+            code: "internal".into(),
+            message: message.into(),
+            bucket_region: None,
+            server_time: None,
+        }
+    }
+
+    /// How it is recorded for the admin of `destination`.
+    pub fn failure(&self, destination: &advice::Subject<'_>) -> Failure {
+        let class = match self.verdict {
+            Verdict::Permanent => FailureClass::Permanent,
+            Verdict::Ours | Verdict::ClockSkew => FailureClass::Internal,
+            Verdict::Transient
+            | Verdict::NewCredentials
+            | Verdict::NewUpload
+            | Verdict::AlreadyThere => FailureClass::Transient,
+        };
+        Failure {
+            class,
+            code: self.code.clone(),
+            text: advice::text(self, destination),
+        }
+    }
+}
+
+impl Retryable for CallError {
+    fn is_transient(&self) -> bool {
+        self.verdict == Verdict::Transient
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.operation, self.code, self.message)
+    }
+}
+
+impl std::error::Error for CallError {}
+
+fn transport_code<E>(error: &SdkError<E, HttpResponse>) -> &'static str {
+    match error {
+        SdkError::TimeoutError(_) => "timeout",
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => "timeout",
+        SdkError::DispatchFailure(_) => "connection_failed",
+        SdkError::ResponseError(_) => "unreadable_response",
+        _ => "request_failed",
+    }
+}
+
+/// The innermost error of a chain, which says what really happened.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// RFC 9110 `Date`, such as `Tue, 15 Nov 1994 08:12:31 GMT`.
+fn http_date(text: &str) -> Option<jiff::Timestamp> {
+    jiff::fmt::rfc2822::parse(text)
+        .ok()
+        .map(|time| time.timestamp())
+}
+
+#[cfg(test)]
+#[path = "failure_tests.rs"]
+mod tests;

@@ -1,0 +1,249 @@
+//! Becoming the customer's role, and the clients that act as it.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_sdk_s3::config::{Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_sts::error::SdkError;
+use aws_smithy_async::time::TimeSource;
+use common::{destination::Destination, ids::OrgId};
+use jiff::{SignedDuration, Timestamp};
+use moka::future::Cache;
+
+use super::{
+    clock::SigningClock,
+    failure::{CallError, Operation, Verdict},
+};
+use crate::{config::Config, retry::Budget};
+
+/// How long a session is asked for: the longest that role chaining allows, in seconds.
+const SESSION_SECONDS: i32 = 3600;
+/// A session is replaced this long before it expires, or after three quarters of a shorter life.
+const REFRESH_BEFORE: SignedDuration = SignedDuration::from_mins(10);
+/// Sessions kept at most.
+const MAX_SESSIONS: u64 = 1_000;
+/// How long a connection to AWS may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long STS may take.
+const STS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whose session it is. Never the role alone: another organisation that names the same role must not
+/// get this one's session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    /// The organisation.
+    pub org: OrgId,
+    /// The version of its destination.
+    pub version: i64,
+    /// Its external id.
+    pub external_id: String,
+}
+
+/// A client that acts as the customer's role.
+#[derive(Clone)]
+pub struct Session {
+    client: aws_sdk_s3::Client,
+    refresh_at: Timestamp,
+}
+
+impl Session {
+    /// The client.
+    pub fn client(&self) -> &aws_sdk_s3::Client {
+        &self.client
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("refresh_at", &self.refresh_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Assumes roles, and keeps the sessions that exports use. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions {
+    base: SdkConfig,
+    sts: aws_sdk_sts::Client,
+    clock: SigningClock,
+    path_style: bool,
+    request_timeout: Duration,
+    cache: Cache<SessionKey, Session>,
+}
+
+impl Sessions {
+    /// Builds on an SDK config that tells our identity, our region, and endpoints.
+    pub fn new(base: SdkConfig, config: &Config) -> Self {
+        let clock = SigningClock::default();
+        let sts = aws_sdk_sts::config::Builder::from(&base)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts(STS_TIMEOUT))
+            .time_source(clock.clone())
+            .build();
+        Self {
+            base,
+            sts: aws_sdk_sts::Client::from_conf(sts),
+            clock,
+            path_style: config.s3_path_style,
+            request_timeout: config.s3_timeout,
+            cache: Cache::new(MAX_SESSIONS),
+        }
+    }
+
+    /// The organisation's session for exports: the one at hand, or a new one.
+    ///
+    /// # Errors
+    /// The last attempt's to assume the role.
+    pub async fn get(
+        &self,
+        key: &SessionKey,
+        destination: &Destination,
+        budget: &mut Budget,
+    ) -> Result<Session, CallError> {
+        if let Some(session) = self.cache.get(key).await
+            && Timestamp::now() < session.refresh_at
+        {
+            return Ok(session);
+        }
+        let session = self
+            .assume(&key.org, destination, Some(&key.external_id), budget)
+            .await?;
+        self.cache.insert(key.clone(), session.clone()).await;
+        Ok(session)
+    }
+
+    /// Drops a session that a service does not accept any more.
+    pub async fn forget(&self, key: &SessionKey) {
+        self.cache.invalidate(key).await;
+    }
+
+    /// Takes over the service's time where it found ours too far off; true when that may help.
+    pub fn correct_clock(&self, error: &CallError) -> bool {
+        match (error.verdict, error.server_time) {
+            (Verdict::ClockSkew, Some(server_time)) => {
+                self.clock.correct(server_time);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Assumes the role anew, with the external id or without any, and retries what is transient.
+    ///
+    /// # Errors
+    /// The last attempt's.
+    pub async fn assume(
+        &self,
+        org: &OrgId,
+        destination: &Destination,
+        external_id: Option<&str>,
+        budget: &mut Budget,
+    ) -> Result<Session, CallError> {
+        let once = || self.assume_once(org, destination, external_id);
+        match budget.retry(once).await {
+            Err(error) if self.correct_clock(&error) => budget.retry(once).await,
+            result => result,
+        }
+    }
+
+    async fn assume_once(
+        &self,
+        org: &OrgId,
+        destination: &Destination,
+        external_id: Option<&str>,
+    ) -> Result<Session, CallError> {
+        let asked_at = Timestamp::now();
+        let output = self
+            .sts
+            .assume_role()
+            .role_arn(destination.role_arn.expose())
+            .role_session_name(session_name(org))
+            .duration_seconds(SESSION_SECONDS)
+            .set_external_id(external_id.map(str::to_owned))
+            .send()
+            .await
+            .map_err(|e| sts_error(&e))?;
+        let Some(granted) = output.credentials else {
+            return Err(CallError::ours(
+                Operation::AssumeRole,
+                "STS sent no credentials",
+            ));
+        };
+        let expires_at = Timestamp::from_second(granted.expiration.secs()).unwrap_or(asked_at);
+        let life =
+            expires_at.duration_since(Timestamp::try_from(self.clock.now()).unwrap_or(asked_at));
+        let credentials = Credentials::new(
+            granted.access_key_id,
+            granted.secret_access_key,
+            Some(granted.session_token),
+            None,
+            "assumed-role",
+        );
+        Ok(Session {
+            client: self.client(destination, credentials),
+            refresh_at: asked_at + (life * 3 / 4).max(life - REFRESH_BEFORE),
+        })
+    }
+
+    fn client(&self, destination: &Destination, credentials: Credentials) -> aws_sdk_s3::Client {
+        let config = aws_sdk_s3::config::Builder::from(&self.base)
+            .region(Region::new(destination.region.as_str().to_owned()))
+            .credentials_provider(credentials)
+            .force_path_style(self.path_style)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts(self.request_timeout))
+            .time_source(self.clock.clone())
+            .build();
+        aws_sdk_s3::Client::from_conf(config)
+    }
+}
+
+fn timeouts(of_request: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_timeout(of_request)
+        .build()
+}
+
+fn sts_error(error: &SdkError<aws_sdk_sts::operation::assume_role::AssumeRoleError>) -> CallError {
+    // Our own credentials could not be had: nothing was sent, and the customer is not to blame.
+    match error {
+        SdkError::ConstructionFailure(_) => {
+            CallError::ours(Operation::AssumeRole, "our own AWS identity cannot be had")
+        }
+        SdkError::DispatchFailure(failure) if failure.is_other() || failure.is_user() => {
+            let mut ours = CallError::new(Operation::AssumeRole, error);
+            ours.verdict = Verdict::Ours;
+            ours
+        }
+        _ => CallError::new(Operation::AssumeRole, error),
+    }
+}
+
+/// A session name that tells the organisation: at most 64 of `[\w+=,.@-]`. A long id is cut and told
+/// apart by a hash. See `RoleSessionName` in
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>.
+fn session_name(org: &OrgId) -> String {
+    let hash = digest(&SHA256, org.as_str().as_bytes());
+    let hash: String = hash.as_ref()[..4]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let shown: String = org.as_str().chars().take(40).collect();
+    format!("audit-export-{shown}-{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_names_tell_the_organisation_and_fit() {
+        assert!(session_name(&"acme".parse().unwrap()).starts_with("audit-export-acme-"));
+        let a = session_name(&("x".repeat(63) + "a").parse().unwrap());
+        let b = session_name(&("x".repeat(63) + "b").parse().unwrap());
+        assert!(a.len() <= 64 && a != b, "{a}");
+    }
+}

@@ -1,0 +1,420 @@
+//! The test job: try a destination in stages, as an export would use it, and record what was seen.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::{
+    db::{
+        Failure, FailureClass, QueryError,
+        connection_tests::{self, Claimed, ReplyTo, TestOutcome},
+        orgs,
+    },
+    destination::Destination,
+    ids::{LeaseToken, OrgId, TestId},
+    jobs::{Outcome, VERSION},
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    config::Strictness,
+    context::{Context, Disposition},
+    retry::Budget,
+    s3::{
+        advice::Subject,
+        bucket::{Bucket, sha256},
+        failure::{CallError, Verdict},
+        key,
+        session::Session,
+    },
+};
+
+/// How long a test may sleep between attempts: somebody is waiting.
+const RETRY_SLEEP: Duration = Duration::from_secs(3);
+/// How long a test may take in all.
+const TEST_TIME: Duration = Duration::from_secs(25);
+/// How long a test is ours: longer than it may take.
+const LEASE: Duration = Duration::from_secs(60);
+/// What test objects hold: nothing of anybody's.
+const TEST_BODY: &[u8] = b"audit-export connection test\n";
+
+/// Works on a test job; `reply_to` is what the message names.
+pub async fn handle(context: &Context, org: OrgId, id: TestId, reply_to: ReplyTo) -> Disposition {
+    let token = LeaseToken::new();
+    let claimed = match context
+        .patiently(|| begin(context, &org, id, token, &reply_to))
+        .await
+    {
+        Ok(Some(Begun::Claimed(claimed))) => claimed,
+        Ok(Some(Begun::Stale)) => return Disposition::Ack,
+        Ok(Some(Begun::Unknown(reason))) => return Disposition::DeadLetter(reason.into()),
+        Ok(Some(Begun::NotConfigured)) => {
+            announce(
+                context,
+                &org,
+                id,
+                Some("export is not configured"),
+                &reply_to,
+            )
+            .await;
+            return Disposition::Ack;
+        }
+        Ok(None) => return Disposition::Leave,
+        Err(error) => {
+            tracing::error!(%error, "the test could not be claimed");
+            return Disposition::Ack;
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = run(context, &org, id, &claimed) => outcome,
+        () = context.stop.cancelled() => {
+            give_back(context, &org, id, token).await;
+            return Disposition::Ack;
+        }
+    };
+    let finish = || async {
+        let mut client = context.client().await?;
+        let pauses = context.config.probe_pauses();
+        let finished =
+            connection_tests::finish(&mut client, &org, id, token, &outcome, pauses).await?;
+        Ok(finished)
+    };
+    match context.patiently(finish).await {
+        Ok(Some(true)) => {
+            let error = outcome.failure.as_ref().map(|f| f.text.as_str());
+            tracing::info!(ok = error.is_none(), "the test is done");
+            announce(context, &org, id, error, &claimed.reply_to).await;
+        }
+        Ok(Some(false)) => tracing::info!("the test was superseded or taken over"),
+        Ok(None) => {}
+        Err(error) => tracing::error!(%error, "the test's result was not recorded"),
+    }
+    Disposition::Ack
+}
+
+enum Begun {
+    Claimed(Box<Claimed>),
+    /// It is in other hands, or ended.
+    Stale,
+    NotConfigured,
+    Unknown(&'static str),
+}
+
+async fn begin(
+    context: &Context,
+    org: &OrgId,
+    id: TestId,
+    token: LeaseToken,
+    reply_to: &ReplyTo,
+) -> Result<Begun, QueryError> {
+    let client = context.client().await?;
+    if let Some(claimed) = connection_tests::claim(&client, org, id, token, LEASE).await? {
+        return Ok(Begun::Claimed(Box::new(claimed)));
+    }
+    match connection_tests::owner(&client, id).await? {
+        Some(owner) if owner != *org => {
+            return Ok(Begun::Unknown("the test belongs to another organisation"));
+        }
+        Some(_) => return Ok(Begun::Stale),
+        None => {}
+    }
+    // Another program's job: its row is made here, of the stored config.
+    if orgs::find(&client, org).await?.is_none() {
+        return Ok(Begun::Unknown("no organisation has this id"));
+    }
+    let queued =
+        connection_tests::queue_of_stored(&client, org, id, "submitted", Some(reply_to)).await?;
+    if queued.is_none() {
+        return Ok(Begun::NotConfigured);
+    }
+    let claimed = connection_tests::claim(&client, org, id, token, LEASE).await?;
+    Ok(claimed.map_or(Begun::Stale, |claimed| Begun::Claimed(Box::new(claimed))))
+}
+
+async fn give_back(context: &Context, org: &OrgId, id: TestId, token: LeaseToken) {
+    let given_back = async {
+        let client = context.client().await?;
+        Ok::<_, QueryError>(connection_tests::give_back(&client, org, id, token).await?)
+    };
+    if let Err(error) = given_back.await {
+        tracing::error!(%error, "the test was not given back; the lease will expire");
+    }
+}
+
+async fn announce(
+    context: &Context,
+    org: &OrgId,
+    id: TestId,
+    error: Option<&str>,
+    reply_to: &ReplyTo,
+) {
+    let (version, org_id, test_id) = (VERSION, org.clone(), id);
+    let outcome = match error {
+        None => Outcome::TestSucceeded {
+            version,
+            org_id,
+            test_id,
+        },
+        Some(error) => Outcome::TestFailed {
+            version,
+            org_id,
+            test_id,
+            error: error.into(),
+        },
+    };
+    context.announce(&outcome, reply_to).await;
+}
+
+/// A stage as it is shown.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StageResult {
+    name: &'static str,
+    success: bool,
+    duration_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Why a stage did not pass: a request, or what was seen.
+enum StageError {
+    Call(CallError),
+    Seen { code: &'static str, text: String },
+}
+
+impl From<CallError> for StageError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+async fn run(context: &Context, org: &OrgId, id: TestId, claimed: &Claimed) -> TestOutcome {
+    let mut test = Test {
+        context,
+        org,
+        id,
+        destination: &claimed.destination,
+        external_id: &claimed.external_id,
+        budget: Budget::new(RETRY_SLEEP),
+        stages: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let failure = match tokio::time::timeout(TEST_TIME, test.all_stages()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(failure),
+        Err(_) => Some(Failure {
+            class: FailureClass::Transient,
+            code: "timeout".into(),
+            text: format!(
+                "The test took longer than {} s; AWS or the network is too slow just now.",
+                TEST_TIME.as_secs()
+            ),
+        }),
+    };
+    let stages = serde_json::to_value(&test.stages).unwrap_or_default();
+    let warning = (!test.warnings.is_empty()).then(|| test.warnings.join(" "));
+    TestOutcome {
+        stages,
+        failure,
+        warning,
+    }
+}
+
+struct Test<'a> {
+    context: &'a Context,
+    org: &'a OrgId,
+    id: TestId,
+    destination: &'a Destination,
+    external_id: &'a str,
+    budget: Budget,
+    stages: Vec<StageResult>,
+    warnings: Vec<String>,
+}
+
+impl Test<'_> {
+    async fn all_stages(&mut self) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let assumed = self.assume_role().await;
+        let session = self.stage("assume_role", begun, assumed)?;
+
+        let begun = Instant::now();
+        let refused = self.confused_deputy().await;
+        self.stage("confused_deputy", begun, refused)?;
+
+        let begun = Instant::now();
+        let put = self.put_object(&session).await;
+        self.stage("put_object", begun, put)?;
+
+        let begun = Instant::now();
+        let uploaded = self.multipart_upload(&session).await;
+        // Whatever became of the upload, the first object is there to be removed.
+        let uploaded = self.stage("multipart_upload", begun, uploaded);
+
+        let begun = Instant::now();
+        let deleted = self.delete_object(&session, uploaded.is_ok()).await;
+        uploaded?;
+        self.stage("delete_object", begun, deleted)
+    }
+
+    fn stage<T>(
+        &mut self,
+        name: &'static str,
+        begun: Instant,
+        result: Result<T, StageError>,
+    ) -> Result<T, Failure> {
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let result = result.map_err(|error| self.failure(error));
+        let error = result.as_ref().err().map(|failure| failure.text.clone());
+        self.stages.push(StageResult {
+            name,
+            success: error.is_none(),
+            duration_ms,
+            error,
+        });
+        result
+    }
+
+    fn failure(&self, error: StageError) -> Failure {
+        match error {
+            StageError::Call(call) => {
+                tracing::info!(error = %call, "the destination does not pass");
+                call.failure(&Subject {
+                    destination: self.destination,
+                    external_id: self.external_id,
+                })
+            }
+            StageError::Seen { code, text } => Failure {
+                class: FailureClass::Permanent,
+                code: code.into(),
+                text,
+            },
+        }
+    }
+
+    async fn assume_role(&mut self) -> Result<Session, StageError> {
+        let external_id = Some(self.external_id);
+        let sessions = &self.context.sessions;
+        Ok(sessions
+            .assume(self.org, self.destination, external_id, &mut self.budget)
+            .await?)
+    }
+
+    /// A role that anybody may have us assume is one that others could point us at.
+    async fn confused_deputy(&mut self) -> Result<(), StageError> {
+        let random = Uuid::new_v4().simple().to_string();
+        for (other, with) in [
+            (None, "without any external id"),
+            (Some(&random), "with any other"),
+        ] {
+            let other = other.map(String::as_str);
+            let sessions = &self.context.sessions;
+            match sessions
+                .assume(self.org, self.destination, other, &mut self.budget)
+                .await
+            {
+                Err(error) if error.verdict == Verdict::Permanent => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => {
+                    let text = format!(
+                        "The role {} can be assumed {with} as well, so that others could have us \
+                         write to this bucket: add the condition StringEquals sts:ExternalId = {} \
+                         to its trust policy.",
+                        self.destination.role_arn.masked(),
+                        self.external_id,
+                    );
+                    if self.context.config.external_id_check == Strictness::Require {
+                        return Err(StageError::Seen {
+                            code: "external_id_not_checked",
+                            text,
+                        });
+                    }
+                    self.warnings.push(text);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn conditional(&self) -> bool {
+        self.context.config.conditional_writes == Strictness::Require
+    }
+
+    async fn put_object(&mut self, session: &Session) -> Result<(), StageError> {
+        let key = key::test_object(&self.destination.prefix, self.id);
+        let body = Bytes::from_static(TEST_BODY);
+        let sha256 = sha256(TEST_BODY);
+        let bucket = Bucket::new(session, self.destination, self.conditional());
+        let put = || bucket.put(&key, body.clone(), &sha256);
+        // The key is this test's own: if it exists, an attempt whose answer was lost made it.
+        already_there_is_fine(self.budget.retry(put).await)?;
+        if !self.conditional() {
+            return Ok(());
+        }
+        match self.budget.retry(put).await {
+            Err(error) if error.verdict == Verdict::AlreadyThere => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(_) => Err(StageError::Seen {
+                code: "conditional_writes_not_honoured",
+                text: format!(
+                    "The storage behind the bucket {} replaced an object although it was asked \
+                     not to (If-None-Match): use one that honours conditional writes.",
+                    self.destination.bucket
+                ),
+            }),
+        }
+    }
+
+    async fn multipart_upload(&mut self, session: &Session) -> Result<(), StageError> {
+        let key = key::multipart_test_object(&self.destination.prefix, self.id);
+        let bucket = Bucket::new(session, self.destination, self.conditional());
+        let upload = self.budget.retry(|| bucket.create_upload(&key)).await?;
+        let sha256 = sha256(TEST_BODY);
+        let body = Bytes::from_static(TEST_BODY);
+        let filled = async {
+            let send = || bucket.upload_part(&key, &upload, 1, body.clone(), &sha256);
+            let parts = [self.budget.retry(send).await?];
+            let complete = || bucket.complete_upload(&key, &upload, &parts);
+            already_there_is_fine(self.budget.retry(complete).await)
+        };
+        let filled = filled.await;
+        if filled.is_err() {
+            // Best effort: the role need not be allowed to.
+            let _ = bucket.abort_upload(&key, &upload).await;
+        }
+        Ok(filled?)
+    }
+
+    async fn delete_object(&mut self, session: &Session, both: bool) -> Result<(), StageError> {
+        let prefix = &self.destination.prefix;
+        let mut keys = vec![key::test_object(prefix, self.id)];
+        if both {
+            keys.push(key::multipart_test_object(prefix, self.id));
+        }
+        let mut left_over = Vec::new();
+        for key in keys {
+            let bucket = Bucket::new(session, self.destination, self.conditional());
+            match self.budget.retry(|| bucket.delete(&key)).await {
+                Ok(()) => {}
+                Err(error) if error.verdict == Verdict::Permanent => left_over.push(key),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !left_over.is_empty() {
+            self.warnings.push(format!(
+                "The role may not delete, which an export does not need; of the test there remain \
+                 {}.",
+                left_over.join(" and "),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn already_there_is_fine<T>(result: Result<T, CallError>) -> Result<(), CallError> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) if error.verdict == Verdict::AlreadyThere => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,310 @@
+//! The identity provider's public keys: fetched, cached, and fetched again when they rotate.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    str::FromStr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
+};
+use reqwest::{Client, Url, redirect};
+use serde::Deserialize;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How old the keys may get before they are fetched anew.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
+/// How long to wait after a fetch before a token with an unknown key may cause another: such tokens
+/// cost their senders nothing.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a fetch may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Where a JWKS is. Keys that came by plain HTTP could be anybody's, so that is only taken from this
+/// machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwksUrl(Url);
+
+impl FromStr for JwksUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url: Url = text.parse().map_err(|_| "is not a URL".to_owned())?;
+        match url.scheme() {
+            "https" => Ok(Self(url)),
+            "http" if is_loopback(&url) => Ok(Self(url)),
+            _ => Err("must begin with https:// (http:// only for this machine itself)".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for JwksUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let ip = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A public key and the one algorithm that it is for.
+pub(super) struct Key {
+    pub(super) decoding: DecodingKey,
+    pub(super) algorithm: Algorithm,
+}
+
+/// What became of the search for a token's key.
+pub(super) enum KeyLookup {
+    /// Here it is.
+    Found(Arc<Key>),
+    /// The provider does not have it.
+    Unknown,
+    /// The provider could not be asked.
+    Unavailable,
+}
+
+/// The keys of one JWKS.
+pub struct Jwks {
+    url: JwksUrl,
+    client: Client,
+    min_refresh_interval: Duration,
+    keys: RwLock<Arc<Keys>>,
+    /// One fetch at a time; holds what became of the last one.
+    last_fetch: Mutex<Option<Fetch>>,
+}
+
+struct Fetch {
+    at: Instant,
+    succeeded: bool,
+}
+
+#[derive(Default)]
+struct Keys {
+    by_id: HashMap<String, Arc<Key>>,
+    without_id: Vec<Arc<Key>>,
+}
+
+impl Keys {
+    /// The key with the id; or, for a token that names none, the only one of its algorithm.
+    fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
+        if let Some(kid) = kid {
+            return self
+                .by_id
+                .get(kid)
+                .filter(|key| key.algorithm == algorithm)
+                .cloned();
+        }
+        let mut fitting = self
+            .by_id
+            .values()
+            .chain(&self.without_id)
+            .filter(|key| key.algorithm == algorithm);
+        match (fitting.next(), fitting.next()) {
+            (Some(key), None) => Some(Arc::clone(key)),
+            _ => None,
+        }
+    }
+}
+
+impl Jwks {
+    /// A JWKS whose keys are not fetched yet.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made: the system's root certificates cannot be read.
+    pub fn new(url: JwksUrl) -> Result<Self, reqwest::Error> {
+        Self::with_min_refresh_interval(url, MIN_REFRESH_INTERVAL)
+    }
+
+    pub(super) fn with_min_refresh_interval(
+        url: JwksUrl,
+        interval: Duration,
+    ) -> Result<Self, reqwest::Error> {
+        let mut client = Client::builder()
+            .timeout(FETCH_TIMEOUT)
+            .redirect(redirect::Policy::none());
+        if is_loopback(&url.0) {
+            client = client.no_proxy();
+        }
+        Ok(Self {
+            url,
+            client: client.build()?,
+            min_refresh_interval: interval,
+            keys: RwLock::default(),
+            last_fetch: Mutex::default(),
+        })
+    }
+
+    /// Keeps the keys fresh until the token is cancelled.
+    pub async fn keep_fresh(&self, shutdown: CancellationToken) {
+        loop {
+            let pause = if self.refresh().await {
+                REFRESH_INTERVAL
+            } else {
+                MIN_REFRESH_INTERVAL
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Looks for a token's key, and asks the provider again where it is not known: it may be new.
+    pub(super) async fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> KeyLookup {
+        let known = || self.keys().find(kid, algorithm);
+        if let Some(key) = known() {
+            return KeyLookup::Found(key);
+        }
+        let succeeded = self.refresh_unless_recent().await;
+        match known() {
+            Some(key) => KeyLookup::Found(key),
+            None if succeeded => KeyLookup::Unknown,
+            None => KeyLookup::Unavailable,
+        }
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the last fetch, which may be an earlier one, succeeded.
+    async fn refresh_unless_recent(&self) -> bool {
+        let mut last = self.last_fetch.lock().await;
+        match &*last {
+            Some(fetch) if fetch.at.elapsed() < self.min_refresh_interval => fetch.succeeded,
+            _ => self.refresh_locked(&mut last).await,
+        }
+    }
+
+    async fn refresh(&self) -> bool {
+        let mut last = self.last_fetch.lock().await;
+        self.refresh_locked(&mut last).await
+    }
+
+    async fn refresh_locked(&self, last: &mut Option<Fetch>) -> bool {
+        let fetched = self.fetch().await;
+        let succeeded = fetched.is_ok();
+        match fetched {
+            Ok(keys) => {
+                let keys = Arc::new(usable_keys(keys));
+                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+            }
+            // The keys that are known stay good: an outage of the provider must not lock everybody out.
+            Err(error) => tracing::warn!(url = %self.url, %error, "signing keys cannot be fetched"),
+        }
+        *last = Some(Fetch {
+            at: Instant::now(),
+            succeeded,
+        });
+        succeeded
+    }
+
+    async fn fetch(&self) -> Result<Vec<serde_json::Value>, FetchError> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<serde_json::Value>,
+        }
+        let mut response = self.client.get(self.url.0.clone()).send().await?;
+        if !response.status().is_success() {
+            return Err(FetchError::Status(response.status()));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(FetchError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(serde_json::from_slice::<Set>(&body)?.keys)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("{}", with_causes(.0))]
+    Http(#[from] reqwest::Error),
+    #[error("the answer has the status {0}")]
+    Status(http::StatusCode),
+    #[error("the answer is larger than {MAX_ANSWER_BYTES} bytes")]
+    TooLarge,
+    #[error("the answer is not a JWKS: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// reqwest's own text says only that a request failed, not why.
+fn with_causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// The keys that can check a token's signature; others that stand beside them are none of ours.
+fn usable_keys(jwks: Vec<serde_json::Value>) -> Keys {
+    let mut keys = Keys::default();
+    for value in jwks {
+        let Ok(jwk) = serde_json::from_value::<Jwk>(value) else {
+            continue;
+        };
+        let Some(algorithm) = algorithm_of(&jwk) else {
+            continue;
+        };
+        let Ok(decoding) = DecodingKey::from_jwk(&jwk) else {
+            continue;
+        };
+        let key = Arc::new(Key {
+            decoding,
+            algorithm,
+        });
+        match jwk.common.key_id {
+            Some(kid) => drop(keys.by_id.insert(kid, key)),
+            None => keys.without_id.push(key),
+        }
+    }
+    keys
+}
+
+/// The one algorithm that a key is for: by its kind, and by what it says of itself.
+fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
+    let signs = matches!(
+        jwk.common.public_key_use,
+        None | Some(PublicKeyUse::Signature)
+    );
+    let (algorithm, name) = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+        AlgorithmParameters::EllipticCurve(ec) if ec.curve == EllipticCurve::P256 => {
+            (Algorithm::ES256, KeyAlgorithm::ES256)
+        }
+        AlgorithmParameters::OctetKeyPair(okp) if okp.curve == EllipticCurve::Ed25519 => {
+            (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
+        }
+        // A shared secret has no place among public keys.
+        _ => return None,
+    };
+    let says_so = jwk.common.key_algorithm.is_none_or(|own| own == name);
+    (signs && says_so).then_some(algorithm)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Checking tokens, and signing those of the `token` command.
+
+use std::{sync::Arc, time::Duration};
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+    errors::{Error as JwtError, ErrorKind},
+    get_current_timestamp,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+
+use super::{
+    Caller, Jwks, LEEWAY_SECONDS, Role,
+    caller::Claims,
+    jwks::{Key, KeyLookup},
+};
+use crate::error::ApiError;
+
+/// Decides whether a token is good.
+pub struct Authenticator {
+    secret: Option<DecodingKey>,
+    jwks: Option<Arc<Jwks>>,
+    issuer: String,
+    audience: String,
+}
+
+impl Authenticator {
+    /// Takes tokens of `issuer` for `audience`, signed with the secret or with a key of the JWKS.
+    #[must_use]
+    pub fn new(
+        secret: Option<&SecretString>,
+        jwks: Option<Arc<Jwks>>,
+        issuer: &str,
+        audience: &str,
+    ) -> Self {
+        let secret =
+            secret.map(|secret| DecodingKey::from_secret(secret.expose_secret().as_bytes()));
+        Self {
+            secret,
+            jwks,
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+        }
+    }
+
+    /// Checks a token.
+    ///
+    /// # Errors
+    /// 401 where it is not good, 503 where that cannot be known because the keys cannot be fetched.
+    pub async fn authenticate(&self, token: &str) -> Result<Caller, ApiError> {
+        const UNKNOWN_KEY: ApiError =
+            ApiError::Unauthorized("the token is not signed with a key that is known here");
+        // The header is not to be trusted yet. It only tells where to look for the key; the key's
+        // own algorithm is the one that the signature is checked with.
+        let header =
+            decode_header(token).map_err(|_| ApiError::Unauthorized("the token is not a JWT"))?;
+        match (header.alg, &self.secret, &self.jwks) {
+            (Algorithm::HS256, Some(secret), _) => self.check(token, secret, Algorithm::HS256),
+            (Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA, _, Some(jwks)) => {
+                match jwks.find(header.kid.as_deref(), header.alg).await {
+                    KeyLookup::Found(key) => {
+                        let Key {
+                            decoding,
+                            algorithm,
+                        } = &*key;
+                        self.check(token, decoding, *algorithm)
+                    }
+                    KeyLookup::Unknown => Err(UNKNOWN_KEY),
+                    KeyLookup::Unavailable => Err(ApiError::AuthUnavailable),
+                }
+            }
+            _ => Err(UNKNOWN_KEY),
+        }
+    }
+
+    fn check(
+        &self,
+        token: &str,
+        key: &DecodingKey,
+        algorithm: Algorithm,
+    ) -> Result<Caller, ApiError> {
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        match decode::<Claims>(token, key, &validation) {
+            Ok(token) => Ok(Caller::new(token.claims)),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+}
+
+fn refusal(error: &JwtError) -> ApiError {
+    ApiError::Unauthorized(match error.kind() {
+        ErrorKind::ExpiredSignature => return ApiError::TokenExpired,
+        ErrorKind::ImmatureSignature => "the token is not valid yet",
+        ErrorKind::InvalidIssuer => "the token is from another issuer",
+        ErrorKind::InvalidAudience => "the token is meant for another audience",
+        ErrorKind::MissingRequiredClaim(_) => "the token must have the claims exp, iss and aud",
+        ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => {
+            "the token's signature is wrong"
+        }
+        _ => "the token cannot be read",
+    })
+}
+
+/// What a token of the `token` command says.
+#[derive(Debug)]
+pub struct NewToken<'a> {
+    /// Who issues it.
+    pub issuer: &'a str,
+    /// Whom it is for.
+    pub audience: &'a str,
+    /// How long it is good.
+    pub lifetime: Duration,
+    /// An organisation and the role in it.
+    pub org: Option<(&'a str, Role)>,
+    /// Platform scopes, separated by spaces.
+    pub scope: Option<&'a str>,
+}
+
+/// Signs a token with the shared secret (HS256).
+///
+/// # Errors
+/// The signer's own; none is known for this algorithm.
+pub fn sign(secret: &SecretString, new: &NewToken<'_>) -> Result<String, JwtError> {
+    #[derive(Serialize)]
+    struct Whole<'a> {
+        iss: &'a str,
+        aud: &'a str,
+        iat: u64,
+        exp: u64,
+        #[serde(flatten)]
+        claims: Claims,
+    }
+    let now = get_current_timestamp();
+    let whole = Whole {
+        iss: new.issuer,
+        aud: new.audience,
+        iat: now,
+        exp: now + new.lifetime.as_secs(),
+        claims: Claims {
+            orgs: new
+                .org
+                .iter()
+                .map(|(org, role)| ((*org).to_owned(), *role))
+                .collect(),
+            scope: new.scope.map(str::to_owned),
+            ..Claims::default()
+        },
+    };
+    let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
+    encode(&Header::new(Algorithm::HS256), &whole, &key)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,333 @@
+//! What handlers take out of a request. Every refusal is an [`ApiError`].
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    http::{HeaderMap, header::CONTENT_TYPE, request::Parts},
+};
+use common::{
+    db::{self, orgs::Org},
+    ids::{OrgId, RunId},
+};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::{AppState, auth::Caller, error::ApiError};
+
+/// The largest JSON body beside that of events, in bytes.
+pub const MAX_JSON_BYTES: usize = 64 * 1024;
+/// How long a whole body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much of a body that is too large is read all the same, in bytes, and for how long.
+const MAX_DISCARDED_BYTES: usize = 64 * 1024 * 1024;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much of a client's own field name an error repeats, in characters.
+const MAX_NAME_SHOWN: usize = 64;
+
+/// The organisation of the URL, of which the caller is an admin or the owner.
+pub struct OrgAdmin(pub Org);
+
+impl FromRequestParts<AppState> for OrgAdmin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let PathParameter(org) = PathParameter::<OrgId>::from_request_parts(parts, state).await?;
+        // An id that breaks the rules is an organisation that does not exist.
+        let org = org.ok_or(ApiError::UnknownOrg)?;
+        caller.require_org_admin(&org)?;
+        let client = state.pool.get().await?;
+        db::orgs::find(&client, &org)
+            .await?
+            .map(Self)
+            .ok_or(ApiError::UnknownOrg)
+    }
+}
+
+/// An id that stands in a URL's path.
+pub trait PathId: std::str::FromStr {
+    /// Its name in the routes, and in a log line's span.
+    const NAME: &'static str;
+}
+
+impl PathId for OrgId {
+    const NAME: &'static str = "orgId";
+}
+
+impl PathId for RunId {
+    const NAME: &'static str = "runId";
+}
+
+/// An id of the URL's path; `None` where it is not one, so that the handler can say what that means
+/// after it has looked at who is asking.
+pub struct PathParameter<T>(pub Option<T>);
+
+impl<T: PathId, S: Send + Sync> FromRequestParts<S> for PathParameter<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        // Percent-encoded bytes that are not UTF-8 are no id, either.
+        let Ok(parameters) = RawPathParams::from_request_parts(parts, state).await else {
+            return Ok(Self(None));
+        };
+        let (_, text) = parameters
+            .iter()
+            .find(|(name, _)| *name == T::NAME)
+            .ok_or_else(|| ApiError::internal(format!("the route has no {}", T::NAME)))?;
+        let id = text.parse().ok();
+        if id.is_some() {
+            tracing::Span::current().record(T::NAME, text);
+        }
+        Ok(Self(id))
+    }
+}
+
+/// A JSON body.
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        Self::read(request).await
+    }
+}
+
+impl<T: DeserializeOwned> JsonBody<T> {
+    /// Reads the body of a request that was looked at before.
+    ///
+    /// # Errors
+    /// It is not JSON, not of the right form, or could not be read.
+    pub async fn read(request: Request) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        require_json(&parts.headers)?;
+        from_json(&read_body(body, MAX_JSON_BYTES).await?).map(Self)
+    }
+}
+
+/// A JSON body that may be left out, by sending nothing at all.
+pub struct OptionalJsonBody<T>(pub Option<T>);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalJsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = read_body(body, MAX_JSON_BYTES).await?;
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Self(None));
+        }
+        require_json(&parts.headers)?;
+        from_json(&bytes).map(|value| Self(Some(value)))
+    }
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let sent = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = sent.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(ApiError::UnsupportedMediaType(
+        "send the body as JSON, with Content-Type: application/json",
+    ))
+}
+
+/// Reads a whole body of at most `limit` bytes.
+///
+/// # Errors
+/// It is larger, broke off, or took too long.
+pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let read = tokio::time::timeout(BODY_TIMEOUT, read_up_to(body, limit));
+    read.await.map_err(|_| ApiError::RequestTimeout)?
+}
+
+async fn read_up_to(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    // What is known to be too large is not kept in memory first.
+    if usize::try_from(body.size_hint().lower()).map_or(true, |bytes| bytes > limit) {
+        discard(body).await;
+        return Err(ApiError::PayloadTooLarge(limit));
+    }
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::IncompleteBody)?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if bytes.len() + data.len() > limit {
+            drop(bytes);
+            discard(body).await;
+            return Err(ApiError::PayloadTooLarge(limit));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.into())
+}
+
+/// Reads on for a while without keeping anything: a client that is still sending when the connection
+/// is closed gets a broken connection in place of the answer.
+async fn discard(mut body: Body) {
+    let reading = async {
+        let mut discarded = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+            if discarded > MAX_DISCARDED_BYTES {
+                break;
+            }
+        }
+    };
+    // Whether it ended or took too long: the answer goes out now.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
+}
+
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value: Result<T, _> = serde_path_to_error::deserialize(&mut deserializer);
+    let value = value.map_err(|error| match error.inner().classify() {
+        Category::Data => data_error(&error.path().to_string(), &error.inner().to_string()),
+        _ => syntax_error(error.inner()),
+    })?;
+    deserializer.end().map_err(|error| syntax_error(&error))?;
+    Ok(value)
+}
+
+fn syntax_error(error: &serde_json::Error) -> ApiError {
+    ApiError::InvalidJson(format!("the body is not JSON: {error}"))
+}
+
+/// Turns serde's text into one that names the field and the rule, but does not repeat the value: a
+/// role ARN in the wrong place must not come back.
+fn data_error(path: &str, text: &str) -> ApiError {
+    let text = text.rsplit_once(" at line ").map_or(text, |(text, _)| text);
+    let (found, expected) = match text.split_once(", expected ") {
+        Some((found, expected)) => (found, Some(expected)),
+        None => (text, None),
+    };
+    if let Some(name) = quoted(found, "unknown field ") {
+        let known = expected
+            .map(|known| format!("; known are {}", known.replace("one of ", "")))
+            .unwrap_or_default();
+        return ApiError::field(&name, format!("{name} is not a known field{known}"));
+    }
+    if let Some(name) = quoted(found, "duplicate field ") {
+        return ApiError::field(&name, format!("{name} is given twice"));
+    }
+    match (path, expected) {
+        ("." | "?", _) => ApiError::InvalidRequest {
+            field: None,
+            message: "the body must be a JSON object".to_owned(),
+        },
+        (path, Some(expected)) => ApiError::field(path, format!("{path} must be {expected}")),
+        (path, None) => ApiError::field(path, format!("{path} is not as expected")),
+    }
+}
+
+/// The name between the backticks that follow `before`.
+fn quoted(text: &str, before: &str) -> Option<String> {
+    let name = text
+        .strip_prefix(before)?
+        .strip_prefix('`')?
+        .strip_suffix('`')?;
+    Some(name.chars().take(MAX_NAME_SHOWN).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[allow(dead_code, reason = "only parsed")]
+    struct Sample {
+        bucket: Option<String>,
+        enabled: Option<bool>,
+        start_from: Option<common::db::export_configs::StartFrom>,
+    }
+
+    fn refused(json: &str) -> (&'static str, Option<String>, String) {
+        let error = from_json::<Sample>(json.as_bytes()).unwrap_err();
+        let (code, message) = (error.status_and_code().1, error.to_string());
+        match error {
+            ApiError::InvalidRequest { field, .. } => (code, field, message),
+            _ => (code, None, message),
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_from_what_is_wrong() {
+        for bad in ["", "{", "{\"bucket\":}", "{} x", "nope", "\u{feff}{}"] {
+            assert_eq!(refused(bad).0, "invalid_json", "{bad}");
+        }
+        assert!(from_json::<Sample>(b" {} ").is_ok());
+    }
+
+    #[test]
+    fn fields_are_named_and_values_are_not_repeated() {
+        for (json, field, message) in [
+            (
+                r#"{"bucket":{"arn:secret":1}}"#,
+                Some("bucket"),
+                "bucket must be a string",
+            ),
+            (r#"{"bucket":7}"#, Some("bucket"), "bucket must be a string"),
+            (
+                r#"{"enabled":"arn:secret"}"#,
+                Some("enabled"),
+                "enabled must be a boolean",
+            ),
+            (
+                r#"{"startFrom":"arn:secret"}"#,
+                Some("startFrom"),
+                "startFrom must be `beginning` or `now`",
+            ),
+            (
+                r#"{"bukket":"arn:secret"}"#,
+                Some("bukket"),
+                "bukket is not a known field",
+            ),
+            (
+                r#"{"bucket":"a","bucket":"arn:secret"}"#,
+                Some("bucket"),
+                "bucket is given twice",
+            ),
+            (r#"["arn:secret"]"#, None, "the body must be a JSON object"),
+            (r#""arn:secret""#, None, "the body must be a JSON object"),
+            ("7", None, "the body must be a JSON object"),
+        ] {
+            let refused = refused(json);
+            assert_eq!(
+                (refused.0, refused.1.as_deref()),
+                ("invalid_request", field),
+                "{json}: {}",
+                refused.2
+            );
+            assert!(refused.2.starts_with(message), "{json}: {}", refused.2);
+            assert!(!refused.2.contains("secret"), "{}", refused.2);
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded() {
+        let exact = read_body(Body::from(vec![b'x'; 10]), 10).await;
+        assert_eq!(exact.unwrap().len(), 10);
+        let too_large = read_body(Body::from(vec![b'x'; 11]), 10).await;
+        assert!(matches!(too_large, Err(ApiError::PayloadTooLarge(10))));
+        // One that does not tell its size before.
+        let chunk = |_| Ok::<_, std::io::Error>(Bytes::from_static(b"xxxx"));
+        let chunks = |n| Body::from_stream(futures_util::stream::iter((0..n).map(chunk)));
+        assert_eq!(read_body(chunks(2), 10).await.unwrap().len(), 8);
+        let too_large = read_body(chunks(3), 10).await;
+        assert!(matches!(too_large, Err(ApiError::PayloadTooLarge(10))));
+        let broken = futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("reset"))]);
+        let broken = read_body(Body::from_stream(broken), 10).await;
+        assert!(matches!(broken, Err(ApiError::IncompleteBody)));
+    }
+}

@@ -1,0 +1,444 @@
+//! Export runs: what was delivered, and when.
+
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+    http::{
+        HeaderMap, HeaderValue, StatusCode, Uri,
+        header::{LINK, LOCATION},
+    },
+    response::IntoResponse,
+};
+use common::{
+    db::{
+        self,
+        connection_tests::ReplyTo,
+        export_configs::{self, DeliveryState},
+        export_objects::{self, ExportObject},
+        export_runs::{self, ExportRun, Requested},
+    },
+    ids::RunId,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::{RUN, RUNS};
+use crate::{
+    AppState,
+    error::{ApiError, ErrorBody},
+    extract::{OrgAdmin, PathParameter},
+    publish,
+};
+
+const DEFAULT_LIMIT: i64 = 20;
+const MAX_LIMIT: i64 = 100;
+const STATUSES: [&str; 4] = ["queued", "running", "succeeded", "failed"];
+
+/// A run.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Run {
+    id: Uuid,
+    org_id: String,
+    /// `queued`, `running`, `succeeded` or `failed`.
+    status: String,
+    /// `schedule`, `manual`, `continuation` (the run before hit its bound) or `submitted` (by
+    /// another program).
+    trigger: String,
+    /// How often a worker has taken it.
+    attempts: i32,
+    /// The first delivered sequence number.
+    #[schema(required)]
+    first_seq: Option<i64>,
+    /// The last delivered sequence number.
+    #[schema(required)]
+    last_seq: Option<i64>,
+    /// Delivered events.
+    events: i64,
+    /// Size of the delivered objects, in bytes.
+    bytes: i64,
+    /// Delivered objects.
+    object_count: i32,
+    /// Why it failed, or why it waits to be tried again.
+    #[schema(required)]
+    error: Option<String>,
+    /// `transient`, `permanent`, `internal` or `not_active`.
+    #[schema(required)]
+    error_class: Option<String>,
+    /// A stable name, such as AWS's error code.
+    #[schema(required)]
+    error_code: Option<String>,
+    /// What else an admin should know.
+    #[schema(required)]
+    warning: Option<String>,
+    created_at: Timestamp,
+    /// No worker takes it before this time.
+    not_before: Timestamp,
+    #[schema(required)]
+    started_at: Option<Timestamp>,
+    #[schema(required)]
+    finished_at: Option<Timestamp>,
+}
+
+impl From<ExportRun> for Run {
+    fn from(run: ExportRun) -> Self {
+        Self {
+            id: run.id.0,
+            org_id: run.org_id.into(),
+            status: run.state,
+            trigger: run.trigger,
+            attempts: run.attempts,
+            first_seq: run.first_seq,
+            last_seq: run.last_seq,
+            events: run.events,
+            bytes: run.bytes,
+            object_count: run.objects,
+            error: run.error,
+            error_class: run.error_class,
+            error_code: run.error_code,
+            warning: run.warning,
+            created_at: run.created_at,
+            not_before: run.not_before,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+        }
+    }
+}
+
+/// A run with its objects.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RunWithObjects {
+    #[serde(flatten)]
+    run: Run,
+    objects: Vec<RunObject>,
+}
+
+/// An object of a run.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RunObject {
+    bucket: String,
+    key: String,
+    /// `planned`, `stored` or `abandoned` (planned again elsewhere after the destination changed).
+    status: String,
+    first_seq: i64,
+    last_seq: i64,
+    #[schema(required)]
+    events: Option<i64>,
+    #[schema(required)]
+    bytes: Option<i64>,
+    /// Of the object's bytes, in hexadecimal; null where it is not known without doubt.
+    #[schema(required)]
+    sha256: Option<String>,
+    #[schema(required)]
+    etag: Option<String>,
+    #[schema(required)]
+    version_id: Option<String>,
+    #[schema(required)]
+    stored_at: Option<Timestamp>,
+}
+
+impl From<ExportObject> for RunObject {
+    fn from(object: ExportObject) -> Self {
+        Self {
+            bucket: object.bucket,
+            key: object.key,
+            status: object.state,
+            first_seq: object.first_seq,
+            last_seq: object.last_seq,
+            events: object.events,
+            bytes: object.bytes,
+            sha256: object.sha256.as_deref().map(hex),
+            etag: object.etag,
+            version_id: object.version_id,
+            stored_at: object.stored_at,
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Which runs to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RunsQuery {
+    /// How many at most, default 20.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
+    limit: Option<String>,
+    /// Only runs older than the one with this id.
+    #[param(value_type = Option<Uuid>)]
+    before: Option<String>,
+    /// Only runs with this status.
+    #[param(pattern = "^(queued|running|succeeded|failed)$")]
+    status: Option<String>,
+}
+
+/// A query that was checked.
+#[derive(Debug, PartialEq, Eq)]
+struct Page {
+    limit: i64,
+    before: Option<RunId>,
+    status: Option<&'static str>,
+}
+
+impl RunsQuery {
+    fn check(&self) -> Result<Page, ApiError> {
+        let limit = match self.limit.as_deref().map(str::parse::<i64>) {
+            None => DEFAULT_LIMIT,
+            Some(Ok(limit)) if (1..=MAX_LIMIT).contains(&limit) => limit,
+            Some(_) => {
+                return Err(ApiError::field(
+                    "limit",
+                    format!("limit must be a number from 1 to {MAX_LIMIT}"),
+                ));
+            }
+        };
+        let before = match self.before.as_deref().map(str::parse) {
+            None => None,
+            Some(Ok(id)) => Some(id),
+            Some(Err(_)) => {
+                return Err(ApiError::field("before", "before must be the id of a run"));
+            }
+        };
+        let status = match self.status.as_deref() {
+            None => None,
+            Some(status) => Some(
+                STATUSES
+                    .into_iter()
+                    .find(|known| *known == status)
+                    .ok_or_else(|| {
+                        ApiError::field(
+                            "status",
+                            format!("status must be one of {}", STATUSES.join(", ")),
+                        )
+                    })?,
+            ),
+        };
+        Ok(Page {
+            limit,
+            before,
+            status,
+        })
+    }
+}
+
+/// The link to the page that follows the run `last`.
+fn next_link(path: &str, page: &Page, last: RunId) -> String {
+    let status = page
+        .status
+        .map(|status| format!("&status={status}"))
+        .unwrap_or_default();
+    format!(
+        "<{path}?limit={}&before={last}{status}>; rel=\"next\"",
+        page.limit
+    )
+}
+
+/// List the runs, newest first.
+///
+/// Where there are more, the `Link` header with `rel="next"` has the URL of the next page.
+#[utoipa::path(
+    get,
+    path = RUNS,
+    tag = "runs",
+    operation_id = "listRuns",
+    params(("orgId" = String, Path, description = "The organisation"), RunsQuery),
+    responses(
+        (status = 200, body = Vec<Run>, headers(("Link" = Option<String>, description = "The next page"))),
+        (status = 404, body = ErrorBody),
+        (status = 422, body = ErrorBody),
+    ),
+)]
+pub(super) async fn list(
+    OrgAdmin(org): OrgAdmin,
+    State(state): State<AppState>,
+    uri: Uri,
+    query: Result<Query<RunsQuery>, QueryRejection>,
+) -> Result<(HeaderMap, Json<Vec<Run>>), ApiError> {
+    let Query(query) = query.map_err(|_| ApiError::InvalidRequest {
+        field: None,
+        message: "the query must be limit, before and status, each once at most".to_owned(),
+    })?;
+    let page = query.check()?;
+    let client = state.pool.get().await?;
+    // One more than asked for tells whether there is a next page.
+    let mut runs =
+        export_runs::list(&client, &org.id, page.limit + 1, page.before, page.status).await?;
+    if runs.is_empty()
+        && let Some(before) = page.before
+        && export_runs::find(&client, &org.id, before).await?.is_none()
+    {
+        return Err(ApiError::field(
+            "before",
+            "before must be the id of a run of this organisation",
+        ));
+    }
+    let mut headers = HeaderMap::new();
+    let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+    if runs.len() > limit {
+        runs.truncate(limit);
+        if let Some(last) = runs.last() {
+            let link = HeaderValue::from_str(&next_link(uri.path(), &page, last.id))
+                .map_err(ApiError::internal)?;
+            headers.insert(LINK, link);
+        }
+    }
+    Ok((headers, Json(runs.into_iter().map(Run::from).collect())))
+}
+
+/// Export now.
+#[utoipa::path(
+    post,
+    path = RUNS,
+    tag = "runs",
+    operation_id = "startRun",
+    params(("orgId" = String, Path, description = "The organisation")),
+    responses(
+        (status = 202, body = Run, headers(("Location" = String, description = "The run"))),
+        (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody, description = "`run_in_progress` or `not_active`"),
+    ),
+)]
+pub(super) async fn start(
+    OrgAdmin(org): OrgAdmin,
+    State(state): State<AppState>,
+    uri: Uri,
+) -> Result<impl IntoResponse, ApiError> {
+    let client = state.pool.get().await?;
+    let id = RunId::new();
+    match export_runs::request(&client, &org.id, id, "manual", &ReplyTo::default()).await? {
+        Requested::Queued => {}
+        Requested::RunInProgress => return Err(ApiError::RunInProgress),
+        Requested::NotActive => {
+            let config = export_configs::find(&client, &org.id).await?;
+            return Err(not_active(
+                config.map(|config| (config.state, config.pause_error)),
+            ));
+        }
+    }
+    if let Err(error) = publish::run(&state.publisher, &org.id, id).await {
+        // Queued is queued: the scheduler publishes the row as soon as the broker is back.
+        tracing::warn!(%error, run = %id, "the run is queued, but not published yet");
+        export_runs::mark_unpublished(&client, &org.id, id).await?;
+    }
+    let run = export_runs::find(&client, &org.id, id)
+        .await?
+        .ok_or(ApiError::UnknownRun)?;
+    let location = format!("{}/{id}", uri.path().trim_end_matches('/'));
+    Ok((
+        StatusCode::ACCEPTED,
+        [(LOCATION, location)],
+        Json(Run::from(run)),
+    ))
+}
+
+fn not_active(config: Option<(DeliveryState, Option<String>)>) -> ApiError {
+    ApiError::NotActive(match config {
+        None => "nothing can be exported: the organisation has no configuration".to_owned(),
+        Some((DeliveryState::Disabled, _)) => {
+            "nothing can be exported: the configuration is disabled".to_owned()
+        }
+        Some((DeliveryState::AwaitingTest, _)) => {
+            "nothing can be exported yet: the saved destination has not passed a test".to_owned()
+        }
+        Some((DeliveryState::Paused, reason)) => {
+            let reason = reason
+                .map(|reason| format!(": {reason}"))
+                .unwrap_or_default();
+            format!("delivery is paused until the destination works again{reason}")
+        }
+        Some((DeliveryState::Active, _)) => "delivery became active just now; try again".to_owned(),
+    })
+}
+
+/// Show one run with its objects.
+#[utoipa::path(
+    get,
+    path = RUN,
+    tag = "runs",
+    operation_id = "getRun",
+    params(
+        ("orgId" = String, Path, description = "The organisation"),
+        ("runId" = Uuid, Path, description = "The run"),
+    ),
+    responses(
+        (status = 200, body = RunWithObjects),
+        (status = 404, body = ErrorBody, description = "`run_not_found`, or `not_found`: no such organisation"),
+    ),
+)]
+pub(super) async fn show(
+    OrgAdmin(org): OrgAdmin,
+    PathParameter(run): PathParameter<RunId>,
+    State(state): State<AppState>,
+) -> Result<Json<RunWithObjects>, ApiError> {
+    let client = state.pool.get().await?;
+    let run = run.ok_or(ApiError::UnknownRun)?;
+    let found = db::export_runs::find(&client, &org.id, run)
+        .await?
+        .ok_or(ApiError::UnknownRun)?;
+    let objects = export_objects::of_run(&client, &org.id, run).await?;
+    Ok(Json(RunWithObjects {
+        run: found.into(),
+        objects: objects.into_iter().map(RunObject::from).collect(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(
+        limit: Option<&str>,
+        before: Option<&str>,
+        status: Option<&str>,
+    ) -> Result<Page, ApiError> {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        RunsQuery {
+            limit: owned(limit),
+            before: owned(before),
+            status: owned(status),
+        }
+        .check()
+    }
+
+    #[test]
+    fn queries_are_checked() {
+        assert_eq!(
+            query(None, None, None).unwrap(),
+            Page {
+                limit: 20,
+                before: None,
+                status: None
+            }
+        );
+        assert_eq!(
+            query(Some("100"), None, Some("failed")).unwrap().status,
+            Some("failed")
+        );
+        for limit in ["0", "101", "-1", "x", "", "1.0", "99999999999999999999"] {
+            assert!(query(Some(limit), None, None).is_err(), "{limit}");
+        }
+        assert!(query(None, Some("x"), None).is_err());
+        assert!(query(None, None, Some("done")).is_err());
+        assert!(query(None, None, Some("")).is_err());
+    }
+
+    #[test]
+    fn the_next_page_keeps_the_filter() {
+        let last: RunId = "0198c0de-0000-7000-8000-000000000001".parse().unwrap();
+        let page = query(Some("5"), None, Some("failed")).unwrap();
+        assert_eq!(
+            next_link("/runs", &page, last),
+            "</runs?limit=5&before=0198c0de-0000-7000-8000-000000000001&status=failed>; rel=\"next\"",
+        );
+    }
+
+    #[test]
+    fn hexadecimal() {
+        assert_eq!(hex(&[0, 0xab, 0x10]), "00ab10");
+    }
+}

@@ -1,0 +1,131 @@
+//! Testing a destination, stored or proposed, by way of a worker.
+
+use axum::{Json, extract::State};
+use common::{
+    db::{
+        connection_tests::{self, Finished},
+        export_configs::{self, ExportConfig},
+    },
+    destination::Destination,
+    ids::TestId,
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{TEST_CONNECTION, destination::ConfigRequest};
+use crate::{
+    AppState,
+    error::{ApiError, ErrorBody},
+    extract::{OptionalJsonBody, OrgAdmin},
+    publish,
+};
+
+/// How a test went.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AuditExportTestResult {
+    success: bool,
+    /// Why it failed and what to change; only where it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<String>,
+    test_id: Uuid,
+    /// What was tried, in order, each with its time.
+    #[schema(value_type = Vec<Object>)]
+    stages: Value,
+    /// What is not perfect, though it works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    warning: Option<String>,
+}
+
+/// Test a destination.
+///
+/// The one that is sent, or, with an empty body, the one that is configured. A worker assumes the
+/// role, writes and deletes small objects, and tells what it found.
+#[utoipa::path(
+    post,
+    path = TEST_CONNECTION,
+    tag = "configuration",
+    operation_id = "testConnection",
+    params(("orgId" = String, Path, description = "The organisation")),
+    request_body = Option<ConfigRequest>,
+    responses(
+        (status = 200, body = AuditExportTestResult, description = "The test ended, well or not"),
+        (status = 404, body = ErrorBody, description = "`not_configured` with an empty body, or `not_found`"),
+        (status = 422, body = ErrorBody),
+        (status = 503, body = ErrorBody, description = "`broker_unavailable`"),
+        (status = 504, body = ErrorBody, description = "`test_timed_out`: no worker answered"),
+    ),
+)]
+pub(super) async fn run(
+    OrgAdmin(org): OrgAdmin,
+    State(state): State<AppState>,
+    OptionalJsonBody(request): OptionalJsonBody<ConfigRequest>,
+) -> Result<Json<AuditExportTestResult>, ApiError> {
+    let id = TestId::new();
+    let client = state.pool.get().await?;
+    match request {
+        None => {
+            let queued =
+                connection_tests::queue_of_stored(&client, &org.id, id, "manual", None).await?;
+            queued.ok_or(ApiError::NotConfigured)?;
+        }
+        Some(request) => {
+            let stored = export_configs::find(&client, &org.id).await?;
+            let destination = provided(&request, stored)?;
+            connection_tests::queue_of_provided(&client, &org.id, id, &destination).await?;
+        }
+    }
+    // A test takes a while; its connection is for others meanwhile.
+    drop(client);
+
+    if let Err(error) = publish::test(&state.publisher, &org.id, id).await {
+        tracing::warn!(%error, test = %id, "the test could not be published");
+        connection_tests::withdraw(&state.pool.get().await?, &org.id, id).await?;
+        return Err(ApiError::BrokerUnavailable);
+    }
+    let finished = tokio::select! {
+        finished = state.tests.wait(&org.id, id, state.test_timeout) => finished?,
+        () = state.draining.cancelled() => return Err(ApiError::ShuttingDown),
+    };
+    match finished {
+        Some(finished) => Ok(Json(result(id, finished))),
+        None => {
+            connection_tests::withdraw(&state.pool.get().await?, &org.id, id).await?;
+            Err(ApiError::TestTimedOut)
+        }
+    }
+}
+
+/// What was sent, completed by what is stored.
+fn provided(
+    request: &ConfigRequest,
+    stored: Option<ExportConfig>,
+) -> Result<Destination, ApiError> {
+    let wanted = request.check(stored.as_ref())?;
+    let (stored_role, stored_prefix) = stored
+        .map(|config| (config.destination.role_arn, config.destination.prefix))
+        .unzip();
+    Ok(Destination {
+        bucket: wanted.bucket,
+        region: wanted.region,
+        role_arn: wanted
+            .role_arn
+            .or(stored_role)
+            .ok_or_else(|| ApiError::field("roleArn", "roleArn is missing"))?,
+        prefix: wanted.prefix.or(stored_prefix).unwrap_or_default(),
+    })
+}
+
+fn result(id: TestId, finished: Finished) -> AuditExportTestResult {
+    AuditExportTestResult {
+        success: finished.error.is_none(),
+        error: finished.error,
+        test_id: id.0,
+        stages: finished.stages,
+        warning: finished.warning,
+    }
+}

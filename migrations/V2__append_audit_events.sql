@@ -124,7 +124,8 @@ begin
         if v_event ~ '(^|[^\\])(\\\\)*\\u0000' then
             raise exception 'event %: contains a NUL character', v_index using errcode = 'AE002';
         end if;
-        -- A raw line break is never part of a JSON string: it can go without parsing.
+        -- In valid JSON a raw line break stands only between tokens, from where it can go.
+        perform v_event::json;
         v_json := translate(v_event, E'\n\r', '')::json;
         if json_typeof(v_json) <> 'object' then
             raise exception 'event %: is not a JSON object', v_index using errcode = 'AE002';

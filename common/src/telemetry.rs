@@ -41,7 +41,7 @@ impl fmt::Display for LogFormat {
 }
 
 /// What is logged where `RUST_LOG` says nothing.
-const DEFAULT_FILTER: &str = "info,lapin=error,aws_config=warn";
+const DEFAULT_FILTER: &str = "info,lapin=error,aws_config=error,refinery_core=warn";
 
 /// Starts logging to standard error, filtered by `RUST_LOG`.
 ///

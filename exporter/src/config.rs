@@ -23,82 +23,98 @@ pub enum Strictness {
 #[derive(Debug, Clone, Parser)]
 pub struct Config {
     /// Postgres, with the rights of the service's own role.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        value_name = "DATABASE_URL",
+        hide_env = true
+    )]
     pub database_url: SecretString,
 
     /// RabbitMQ; amqps:// for TLS.
-    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
+    #[arg(long, env = "AMQP_URL", value_name = "AMQP_URL", hide_env = true)]
     pub amqp_url: SecretString,
 
-    /// Address of /healthz, /readyz and /metrics; none if empty.
-    #[arg(long, env = "AUDIT_EXPORT_ADMIN_LISTEN")]
+    /// Address of /healthz and /readyz; none where it is not set.
+    #[arg(
+        long,
+        env = "AUDIT_EXPORT_ADMIN_LISTEN",
+        value_name = "AUDIT_EXPORT_ADMIN_LISTEN",
+        hide_env = true
+    )]
     pub admin_listen: Option<SocketAddr>,
 
     /// Export jobs at once.
-    #[arg(long, env = "AUDIT_EXPORT_CONCURRENCY", default_value = "4",
+    #[arg(long, env = "AUDIT_EXPORT_CONCURRENCY", value_name = "AUDIT_EXPORT_CONCURRENCY", hide_env = true, default_value = "4",
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
 
     /// Seconds that jobs in progress get to finish after SIGTERM before they are given back.
-    #[arg(long, env = "AUDIT_EXPORT_DRAIN_SECONDS", default_value = "25", value_parser = seconds)]
+    #[arg(long, env = "AUDIT_EXPORT_DRAIN_SECONDS", value_name = "AUDIT_EXPORT_DRAIN_SECONDS", hide_env = true, default_value = "25", value_parser = seconds)]
     pub drain: Duration,
 
     /// Seconds after which the work of a worker that fell silent is taken from it.
-    #[arg(long, env = "AUDIT_EXPORT_LEASE_SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, env = "AUDIT_EXPORT_LEASE_SECONDS", value_name = "AUDIT_EXPORT_LEASE_SECONDS", hide_env = true, default_value = "60", value_parser = seconds)]
     pub lease: Duration,
 
     /// true: buckets are addressed by path, for S3-compatible servers without virtual hosts.
-    #[arg(long, env = "AUDIT_EXPORT_S3_PATH_STYLE", default_value = "false",
+    #[arg(long, env = "AUDIT_EXPORT_S3_PATH_STYLE", value_name = "AUDIT_EXPORT_S3_PATH_STYLE", hide_env = true, default_value = "false",
           action = clap::ArgAction::Set)]
     pub s3_path_style: bool,
 
     /// Seconds that one request to S3 may take.
-    #[arg(long, env = "AUDIT_EXPORT_S3_TIMEOUT_SECONDS", default_value = "60",
+    #[arg(long, env = "AUDIT_EXPORT_S3_TIMEOUT_SECONDS", value_name = "AUDIT_EXPORT_S3_TIMEOUT_SECONDS", hide_env = true, default_value = "60",
           value_parser = seconds)]
     pub s3_timeout: Duration,
 
     /// require, or warn: for servers whose STS does not know external ids. Shown as a warning in
     /// every test result.
-    #[arg(long, env = "AUDIT_EXPORT_EXTERNAL_ID_CHECK", default_value = "require",
+    #[arg(long, env = "AUDIT_EXPORT_EXTERNAL_ID_CHECK", value_name = "AUDIT_EXPORT_EXTERNAL_ID_CHECK", hide_env = true, default_value = "require",
           value_parser = |text: &str| strictness(text, "warn"))]
     pub external_id_check: Strictness,
 
     /// require, or off: for servers that do not honour If-None-Match.
-    #[arg(long, env = "AUDIT_EXPORT_CONDITIONAL_WRITES", default_value = "require",
+    #[arg(long, env = "AUDIT_EXPORT_CONDITIONAL_WRITES", value_name = "AUDIT_EXPORT_CONDITIONAL_WRITES", hide_env = true, default_value = "require",
           value_parser = |text: &str| strictness(text, "off"))]
     pub conditional_writes: Strictness,
 
     /// Events that one run delivers at most; what is left goes to the next run.
-    #[arg(long, env = "AUDIT_EXPORT_RUN_MAX_EVENTS", default_value = "250000",
+    #[arg(long, env = "AUDIT_EXPORT_RUN_MAX_EVENTS", value_name = "AUDIT_EXPORT_RUN_MAX_EVENTS", hide_env = true, default_value = "250000",
           value_parser = clap::value_parser!(i64).range(1..))]
     pub run_max_events: i64,
 
     /// Bytes of uncompressed lines that one run delivers at most.
-    #[arg(long, env = "AUDIT_EXPORT_RUN_MAX_BYTES", default_value = "536870912",
+    #[arg(long, env = "AUDIT_EXPORT_RUN_MAX_BYTES", value_name = "AUDIT_EXPORT_RUN_MAX_BYTES", hide_env = true, default_value = "536870912",
           value_parser = clap::value_parser!(i64).range(1..))]
     pub run_max_bytes: i64,
 
     /// Seconds of sleep that one job may spend on retries before it is given back.
-    #[arg(long, env = "AUDIT_EXPORT_RETRY_SECONDS", default_value = "15", value_parser = retry)]
+    #[arg(long, env = "AUDIT_EXPORT_RETRY_SECONDS", value_name = "AUDIT_EXPORT_RETRY_SECONDS", hide_env = true, default_value = "15", value_parser = retry)]
     pub retry_budget: Duration,
 
     /// Seconds before a run that was given back is tried again; doubled every time, up to 10 minutes.
-    #[arg(long, env = "AUDIT_EXPORT_GIVE_BACK_SECONDS", default_value = "15",
+    #[arg(long, env = "AUDIT_EXPORT_GIVE_BACK_SECONDS", value_name = "AUDIT_EXPORT_GIVE_BACK_SECONDS", hide_env = true, default_value = "15",
           value_parser = seconds)]
     pub give_back: Duration,
 
     /// Seconds from pausing a destination to its first probe.
-    #[arg(long, env = "AUDIT_EXPORT_PROBE_FIRST_SECONDS", default_value = "60",
+    #[arg(long, env = "AUDIT_EXPORT_PROBE_FIRST_SECONDS", value_name = "AUDIT_EXPORT_PROBE_FIRST_SECONDS", hide_env = true, default_value = "60",
           value_parser = seconds)]
     pub probe_first: Duration,
 
     /// Seconds between the probes of a paused destination at most.
-    #[arg(long, env = "AUDIT_EXPORT_PROBE_LONGEST_SECONDS", default_value = "3600",
+    #[arg(long, env = "AUDIT_EXPORT_PROBE_LONGEST_SECONDS", value_name = "AUDIT_EXPORT_PROBE_LONGEST_SECONDS", hide_env = true, default_value = "3600",
           value_parser = seconds)]
     pub probe_longest: Duration,
 
     /// text or json.
-    #[arg(long, env = "AUDIT_EXPORT_LOG_FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        env = "AUDIT_EXPORT_LOG_FORMAT",
+        value_name = "AUDIT_EXPORT_LOG_FORMAT",
+        hide_env = true,
+        default_value = "text"
+    )]
     pub log_format: LogFormat,
 }
 

@@ -34,6 +34,9 @@ pub enum StartError {
     /// The broker's settings.
     #[error(transparent)]
     Broker(#[from] common::queue::ConnectError),
+    /// The region whose STS endpoint is asked.
+    #[error("AWS_REGION is not set, and no region is known otherwise")]
+    NoRegion,
 }
 
 /// Works until `shutdown`, then drains: takes no new job, and finishes the jobs in progress or gives
@@ -49,6 +52,9 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
     common::queue::parse_url(config.amqp_url.expose_secret())?;
+    if aws.region().is_none() {
+        return Err(StartError::NoRegion);
+    }
     // A job holds one connection at a time, and its lease is renewed beside it.
     let jobs = usize::from(config.concurrency) + usize::from(consumer::TEST_SLOTS);
     let pool = db::pool(config.database_url.expose_secret(), NAME, 2 * jobs)?;

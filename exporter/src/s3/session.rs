@@ -7,6 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_sdk_s3::config::{Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_sts::error::SdkError;
 use aws_smithy_async::time::TimeSource;
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use common::{destination::Destination, ids::OrgId};
 use jiff::{SignedDuration, Timestamp};
 use moka::future::Cache;
@@ -74,8 +75,13 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Builds on an SDK config that tells our identity, our region, and endpoints.
+    /// Builds on an SDK config that tells our identity, our region, and endpoints. All clients share
+    /// one pool of connections: left to itself, each would open its own and read the roots anew.
     pub fn new(base: SdkConfig, config: &Config) -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
+            .build_https();
+        let base = base.into_builder().http_client(http).build();
         let clock = SigningClock::default();
         let sts = aws_sdk_sts::config::Builder::from(&base)
             .retry_config(RetryConfig::disabled())

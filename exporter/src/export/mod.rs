@@ -214,29 +214,15 @@ async fn end_badly(context: &Context, run: &Run, error: DeliverError) {
     match failure.class {
         FailureClass::Permanent => {
             tracing::warn!(%error, "the destination refuses; delivery is paused");
-            fail(context, run, failure).await;
+            return fail(context, run, failure).await;
         }
+        FailureClass::Transient => tracing::warn!(%error, "the run is given back"),
         FailureClass::Internal | FailureClass::NotActive => {
             tracing::error!(%error, "the run is given back");
-            give_back(
-                context,
-                run,
-                Some(&failure),
-                context.config.give_back_pauses(),
-            )
-            .await;
-        }
-        FailureClass::Transient => {
-            tracing::warn!(%error, "the run is given back");
-            give_back(
-                context,
-                run,
-                Some(&failure),
-                context.config.give_back_pauses(),
-            )
-            .await;
         }
     }
+    let pauses = context.config.give_back_pauses();
+    give_back(context, run, Some(&failure), pauses).await;
 }
 
 /// Ends the run and pauses its destination, unless another has been saved meanwhile.

@@ -12,8 +12,7 @@ use common::{
     ids::{OrgId, RunId},
 };
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
-use serde_json::error::Category;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::{AppState, auth::Caller, error::ApiError};
 
@@ -187,18 +186,28 @@ async fn discard(mut body: Body) {
 }
 
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value: Result<T, _> = serde_path_to_error::deserialize(&mut deserializer);
-    let value = value.map_err(|error| match error.inner().classify() {
-        Category::Data => data_error(&error.path().to_string(), &error.inner().to_string()),
-        _ => syntax_error(error.inner()),
-    })?;
-    deserializer.end().map_err(|error| syntax_error(&error))?;
-    Ok(value)
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| ApiError::InvalidJson("the body is not JSON: it is not UTF-8".to_owned()))?;
+    // Whether it is JSON comes first: serde_json calls some values of a wrong type syntax errors.
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| syntax_error(&error))?;
+    // An array of all values in order would do for serde, too.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(not_an_object());
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| data_error(&error.path().to_string(), &error.inner().to_string()))
 }
 
 fn syntax_error(error: &serde_json::Error) -> ApiError {
     ApiError::InvalidJson(format!("the body is not JSON: {error}"))
+}
+
+fn not_an_object() -> ApiError {
+    ApiError::InvalidRequest {
+        field: None,
+        message: "the body must be a JSON object".to_owned(),
+    }
 }
 
 /// Turns serde's text into one that names the field and the rule, but does not repeat the value: a
@@ -213,19 +222,28 @@ fn data_error(path: &str, text: &str) -> ApiError {
         let known = expected
             .map(|known| format!("; known are {}", known.replace("one of ", "")))
             .unwrap_or_default();
+        if !is_plain_name(&name) {
+            return ApiError::InvalidRequest {
+                field: None,
+                message: format!("the body has a field that is not known{known}"),
+            };
+        }
         return ApiError::field(&name, format!("{name} is not a known field{known}"));
     }
     if let Some(name) = quoted(found, "duplicate field ") {
         return ApiError::field(&name, format!("{name} is given twice"));
     }
     match (path, expected) {
-        ("." | "?", _) => ApiError::InvalidRequest {
-            field: None,
-            message: "the body must be a JSON object".to_owned(),
-        },
+        ("." | "?", _) => not_an_object(),
         (path, Some(expected)) => ApiError::field(path, format!("{path} must be {expected}")),
         (path, None) => ApiError::field(path, format!("{path} is not as expected")),
     }
+}
+
+/// Whether a text looks like a field's name, and not like a value in the wrong place.
+fn is_plain_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    text.chars().all(plain)
 }
 
 /// The name between the backticks that follow `before`.
@@ -263,9 +281,19 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_told_from_what_is_wrong() {
-        for bad in ["", "{", "{\"bucket\":}", "{} x", "nope", "\u{feff}{}"] {
+        for bad in [
+            "",
+            "{",
+            "[{]",
+            "{\"bucket\":}",
+            "{} x",
+            "nope",
+            "\u{feff}{}",
+        ] {
             assert_eq!(refused(bad).0, "invalid_json", "{bad}");
         }
+        let latin1 = from_json::<Sample>(b"{\"bucket\":\"\xe4\"}").unwrap_err();
+        assert_eq!(latin1.status_and_code().1, "invalid_json");
         assert!(from_json::<Sample>(b" {} ").is_ok());
     }
 
@@ -297,6 +325,21 @@ mod tests {
                 r#"{"bucket":"a","bucket":"arn:secret"}"#,
                 Some("bucket"),
                 "bucket is given twice",
+            ),
+            (
+                r#"{"startFrom":1}"#,
+                Some("startFrom"),
+                "startFrom is not as expected",
+            ),
+            (
+                r#"{"arn:secret":1}"#,
+                None,
+                "the body has a field that is not known; known are",
+            ),
+            (
+                r#"["arn:secret",true,"now"]"#,
+                None,
+                "the body must be a JSON object",
             ),
             (r#"["arn:secret"]"#, None, "the body must be a JSON object"),
             (r#""arn:secret""#, None, "the body must be a JSON object"),

@@ -73,16 +73,26 @@ impl Scheduler {
                 break;
             }
         }
+        // What was taken is woken before more is taken: a failure in between would cost it a wait.
         let probes = export_state::queue_due_probes(&client, BATCH).await?;
+        self.wake_all(
+            &client,
+            probes.into_iter().map(|(org, id)| Wake::Test(org, id)),
+        )
+        .await?;
         let after = self.republish_after;
         let tests = connection_tests::take_unpublished(&client, after, BATCH).await?;
+        self.wake_all(
+            &client,
+            tests.into_iter().map(|(org, id)| Wake::Test(org, id)),
+        )
+        .await?;
         let runs = export_runs::take_unpublished(&client, after, BATCH).await?;
-        let tests = probes
-            .into_iter()
-            .chain(tests)
-            .map(|(org, id)| Wake::Test(org, id));
-        let runs = runs.into_iter().map(|(org, id)| Wake::Run(org, id));
-        self.wake_all(&client, tests.chain(runs)).await
+        self.wake_all(
+            &client,
+            runs.into_iter().map(|(org, id)| Wake::Run(org, id)),
+        )
+        .await
     }
 
     async fn wake_all(

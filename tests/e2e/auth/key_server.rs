@@ -1,0 +1,99 @@
+//! An identity provider: a key set over HTTP that can change and fail, and counts who asks.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{Router, http::StatusCode, routing::get};
+use harness::{World, eventually, tokens::Key};
+use serde_json::json;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+pub(super) struct KeyServer {
+    url: String,
+    answer: Arc<Mutex<(StatusCode, String)>>,
+    fetches: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl KeyServer {
+    pub(super) async fn start(keys: &[&Key]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let answer = Arc::new(Mutex::new((StatusCode::OK, String::new())));
+        let fetches = Arc::new(AtomicUsize::new(0));
+        let (answers, counter) = (answer.clone(), fetches.clone());
+        let handler = async move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+            answers.lock().unwrap().clone()
+        };
+        let router = Router::new().route("/keys", get(handler));
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let server = Self {
+            url,
+            answer,
+            fetches,
+            task,
+        };
+        server.serve(keys);
+        server
+    }
+
+    /// Where the keys are.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// From now on these are the keys.
+    pub(super) fn serve(&self, keys: &[&Key]) {
+        let set = json!({"keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()});
+        self.answer_with(StatusCode::OK, &set.to_string());
+    }
+
+    /// From now on this is the answer.
+    pub(super) fn answer_with(&self, status: StatusCode, text: &str) {
+        *self.answer.lock().unwrap() = (status, text.to_owned());
+    }
+
+    /// How often the keys were asked for.
+    pub(super) fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::SeqCst)
+    }
+
+    /// A world whose API takes tokens that are signed with these keys, and with the shared secret
+    /// where it is to. It has the organisation acme, and has asked for the keys.
+    pub(super) async fn world(&self, with_secret: bool) -> World {
+        let url = self.url.parse().unwrap();
+        let world = World::start_with(|config| {
+            config.jwks_url = Some(url);
+            if !with_secret {
+                config.jwt_secret = None;
+            }
+        })
+        .await;
+        // By SQL: nobody may have a good token yet.
+        let sql =
+            "with org as (insert into orgs (id, name, external_id) values ('acme', 'Acme', 'x')),
+                   sequence as (insert into org_sequences (org_id) values ('acme'))
+                   insert into export_state (org_id) values ('acme')";
+        world
+            .database
+            .client()
+            .await
+            .batch_execute(sql)
+            .await
+            .unwrap();
+        eventually("the keys are asked for", || async {
+            (self.fetches() > 0).then_some(())
+        })
+        .await;
+        world
+    }
+}
+
+impl Drop for KeyServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

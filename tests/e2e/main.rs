@@ -1,0 +1,19 @@
+//! The system as a whole, seen from outside: through HTTP, the queues and the buckets.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails where something is not as it expects"
+)]
+
+mod append;
+mod auth;
+mod crash;
+mod export;
+mod foreign_peer;
+mod gate;
+mod ingest;
+mod jobs;
+mod plans;
+mod readme;
+mod routes;
+mod test_connection;

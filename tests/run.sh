@@ -1,0 +1,188 @@
+#!/usr/bin/env bash
+# Every check and every test of the project, against servers of its own on this machine.
+#
+#   tests/run.sh [ARGUMENTS FOR CARGO TEST...]
+#
+#   tests/run.sh                                  everything
+#   tests/run.sh --test NAME                      one suite
+#   tests/run.sh WORD                             the tests with this in their name
+#   tests/run.sh WORD -- --nocapture              with what they print
+#
+# It installs what this machine lacks, checks the formatting and the lints, builds, starts a
+# PostgreSQL, a RabbitMQ and two S3 servers (one in the tests' own hands) in a temporary directory,
+# and runs the tests. It goes on after a failed check, so that one run shows all that is wrong; the
+# exit code is 0 only if nothing was. At the end, also after Ctrl-C, it stops what it has started and
+# says whether any process was left. Several runs can go on at once.
+
+# shellcheck disable=SC2329 # some functions are called by traps or by composed names
+set -euo pipefail
+# shellcheck source=deploy/local/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/../deploy/local/lib.sh"
+
+stack="$project_root/deploy/local/stack.sh"
+ministack_version=1.5.33
+
+work=
+failures=()
+run_id=$$-$(random_hex 8)
+
+headline() { say "" "=== $*"; }
+
+# ---- Ending -------------------------------------------------------------------------------------
+
+clean_up() {
+  local status=$?
+  trap '' INT TERM HUP PIPE
+  set +e
+  end_attended 10
+  unset AUDIT_EXPORT_TEST_RUN
+  if [[ -n $work ]]; then
+    "$stack" down --dir "$work/stack" >/dev/null || status=1
+    end_left_over || status=1
+    rm -rf -- "$work"
+  fi
+  exit "$status"
+}
+
+# The processes that have this run's id in their environment, wherever they have moved to.
+marked_processes() {
+  local environment pid
+  for environment in /proc/[0-9]*/environ; do
+    pid=${environment//[!0-9]/}
+    if grep -qzxF "AUDIT_EXPORT_TEST_RUN=$run_id" "$environment" 2>/dev/null && identify "$pid" >/dev/null; then
+      printf '%s\n' "$pid"
+    fi
+  done
+}
+
+end_left_over() {
+  local pids pid deadline=$((SECONDS + 5))
+  # What has just been told to end may need a moment.
+  while mapfile -t pids < <(marked_processes) && ((${#pids[@]} && SECONDS < deadline)); do sleep 0.2; done
+  if ((${#pids[@]} == 0)); then
+    say "no process was left behind"
+    return 0 # said, since in a trap a bare return means the status from before it
+  fi
+  complain "left behind, and ended now:"
+  for pid in "${pids[@]}"; do
+    complain "  $pid $(tr '\0' ' ' <"/proc/$pid/cmdline" | cut -c 1-200)"
+    kill -KILL "$pid" 2>/dev/null
+  done
+  return 1
+}
+
+# ---- Checks -------------------------------------------------------------------------------------
+
+# Runs a check; a failure is kept for the end.
+check() { # NAME COMMAND...
+  local name=$1
+  shift
+  headline "$name"
+  attend env --chdir="$project_root" "$@" || failures+=("$name")
+}
+
+check_with() { # COMPONENT NAME COMMAND...
+  local component=$1
+  shift
+  if in_project_quietly cargo "$component" --version; then
+    check "$@"
+  else
+    headline "$1"
+    complain "SKIPPED: this toolchain has no cargo $component (rustup component add ${component/fmt/rustfmt})"
+  fi
+}
+
+in_project_quietly() { (in_project "$@") >/dev/null 2>&1; }
+
+# ---- The second S3 server -----------------------------------------------------------------------
+
+# It is not ours, so it can judge ours. Kept in the target directory; made anew if it is incomplete.
+install_ministack() {
+  local venv=$1/ministack-$ministack_version python
+  ministack=$venv/bin/ministack
+  if [[ ! -e $venv/complete ]] || ! "$venv/bin/python" -c '' 2>/dev/null; then
+    headline "ministack $ministack_version"
+    python=$(python_with_venv) || die "no Python that can make virtual environments"
+    rm -rf -- "$venv"
+    attend "$python" -m venv "$venv"
+    attend "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "ministack==$ministack_version"
+    : >"$venv/complete"
+  fi
+  [[ -x $ministack ]] || die "$ministack is missing; remove $venv and try again"
+}
+
+# ---- The tests ----------------------------------------------------------------------------------
+
+start_stack() {
+  local settings
+  headline "servers for the tests"
+  # Inherited by the servers and the tests, and not by builds, which may talk to helpers of the
+  # user's, such as a compiler cache, that are to stay.
+  export AUDIT_EXPORT_TEST_RUN=$run_id
+  AUDIT_EXPORT_STACK_FSYNC=off AUDIT_EXPORT_LOCAL_AWS_BIN=$program_dir/local-aws \
+    attend "$stack" up --dir "$work/stack"
+  settings=$("$stack" env --dir "$work/stack")
+  eval "$settings"
+}
+
+run_tests() { # CARGO-TEST-ARGUMENTS...
+  local status=0 deadline
+  headline "tests"
+  export AUDIT_EXPORT_TEST_MINISTACK=$ministack AUDIT_EXPORT_TEST_BIN_DIR=$program_dir
+  attend env --chdir="$project_root" cargo test --workspace --no-fail-fast "$@" || status=$?
+  # Servers that live as long as a suite are not stopped by it.
+  deadline=$((SECONDS + 3))
+  while group_exists "$last_attended" && ((SECONDS < deadline)); do sleep 0.2; done
+  if group_exists "$last_attended"; then
+    say "ending the processes that the tests have left"
+    end_group "$last_attended" 10
+  fi
+  ((status == 0)) || failures+=("tests")
+}
+
+main() {
+  heed_interrupts "$@"
+  local target
+  case ${1:-} in
+    -h | --help)
+      print_help "${BASH_SOURCE[0]}"
+      exit
+      ;;
+  esac
+
+  trap clean_up EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  trap 'exit 129' HUP
+  trap 'exec >/dev/null; exit 141' PIPE
+  "$project_root/deploy/local/install.sh"
+  work=$(make_work_dir tests)
+  target=$(target_dir)
+  mkdir -p -- "$target"
+
+  check_with fmt "formatting" cargo fmt --all --check
+  check_with clippy "lints" cargo clippy --workspace --all-targets -- -D warnings
+
+  headline "build"
+  build_programs "$work/build.json" --workspace --bins || die "the build failed"
+  attend env --chdir="$project_root" cargo test --workspace --no-run "$@" || die "the tests do not build"
+
+  # Of several runs with one target directory only one makes the environment.
+  exec 9<"$target"
+  flock 9
+  install_ministack "$target"
+  exec 9<&-
+
+  start_stack
+  run_tests "$@"
+
+  headline "result"
+  if ((${#failures[@]})); then
+    complain "FAILED: $(printf '%s; ' "${failures[@]}")"
+    exit 1
+  fi
+  say "all good"
+  exit # here, so that nothing is read of a file that was changed while it ran
+}
+
+main "$@"

@@ -1,0 +1,11 @@
+//! The servers and programs that the tests are given, by environment variable.
+
+/// The value of a variable that `tests/run.sh` sets.
+///
+/// Where it is missing the test fails: a test that passes without its server shows nothing.
+pub fn required(name: &str) -> String {
+    match std::env::var(name) {
+        Ok(value) if !value.is_empty() => value,
+        _ => panic!("{name} is not set: run the tests by tests/run.sh, which starts the servers"),
+    }
+}

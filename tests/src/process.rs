@@ -1,0 +1,115 @@
+//! Programs of the project as processes of their own.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::Mutex,
+};
+
+use crate::{env::required, wait::eventually};
+
+/// A running program. It is killed when it is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program of `AUDIT_EXPORT_TEST_BIN_DIR` with no environment but this.
+    pub fn start(program: &str, environment: &[(&str, &str)], dir: &Path) -> Self {
+        let path = Path::new(&required("AUDIT_EXPORT_TEST_BIN_DIR")).join(program);
+        Self::start_path(&path, environment, dir)
+    }
+
+    /// Starts any program with no environment but this and `PATH`.
+    pub fn start_path(path: &Path, environment: &[(&str, &str)], dir: &Path) -> Self {
+        let name = path.file_name().unwrap().to_string_lossy();
+        let log = dir.join(format!("{name}-{}.log", uuid::Uuid::new_v4().simple()));
+        let output = File::create(&log).unwrap();
+        let mut command = Command::new(path);
+        command.env_clear().envs(environment.iter().copied());
+        // By the latter run.sh finds what a test has left behind.
+        for name in ["PATH", "AUDIT_EXPORT_TEST_RUN"] {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn();
+        let child = child.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self { child, log }
+    }
+
+    /// What it has printed so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends it without warning, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal, such as STOP.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        let child = Mutex::new(&mut self.child);
+        let look = || std::future::ready(child.lock().unwrap().try_wait().unwrap());
+        eventually("the end of a process after SIGTERM", look).await
+    }
+
+    /// Fails if it has ended.
+    pub fn must_run(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("it has ended with {status}:\n{}", self.log());
+        }
+    }
+
+    /// The most memory that it ever had, in KiB.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {}:\n{}", self.log.display(), self.log());
+        }
+    }
+}
+
+/// What a program of `AUDIT_EXPORT_TEST_BIN_DIR` prints when it is run with no environment but this.
+pub fn output_of(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let path = Path::new(&required("AUDIT_EXPORT_TEST_BIN_DIR")).join(program);
+    let mut command = Command::new(&path);
+    command
+        .env_clear()
+        .envs(environment.iter().copied())
+        .args(arguments);
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -1,0 +1,366 @@
+//! Everything that one test needs, for itself alone.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, Once,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+use clap::Parser;
+use local_aws::{LocalAws, Options};
+use secrecy::ExposeSecret;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    Customer, Org,
+    api::Api,
+    broker::Vhost,
+    database::Database,
+    process::Process,
+    tokens,
+    wait::{PATIENCE, eventually},
+};
+
+/// The region of the exporter, and of buckets where a test says nothing else.
+pub const REGION: &str = "eu-central-1";
+/// The exporter's own identity.
+pub const PRINCIPAL_ARN: &str = "arn:aws:iam::111111111111:user/audit-export";
+/// Its access key.
+pub const ACCESS_KEY_ID: &str = "AKIAAUDITEXPORT";
+/// Its secret key.
+pub const SECRET_ACCESS_KEY: &str = "secret of the exporter";
+
+/// A world: database, vhost, AWS and the API. Workers are started by the test.
+#[derive(Debug)]
+pub struct World {
+    /// The API's client.
+    pub api: Api,
+    /// S3 and STS.
+    pub aws: Arc<LocalAws>,
+    /// The database.
+    pub database: Database,
+    /// The vhost.
+    pub broker: Vhost,
+    dir: TempDir,
+    /// Ends the API and the workers that live in this process.
+    end: CancellationToken,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    customers: AtomicU32,
+}
+
+/// A worker within this process.
+#[derive(Debug)]
+pub struct Worker {
+    drain: CancellationToken,
+    ended: CancellationToken,
+}
+
+impl Worker {
+    /// Ends it as SIGTERM would, and waits until it has ended.
+    pub async fn drain(self) {
+        self.drain.cancel();
+        let ended = tokio::time::timeout(PATIENCE, self.ended.cancelled()).await;
+        ended.expect("the worker drains");
+    }
+}
+
+impl World {
+    /// A world whose API looks for due exports every second, and publishes again after two.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A world with changed settings of the API.
+    pub async fn start_with(change: impl FnOnce(&mut api::config::Config)) -> Self {
+        log_for_failures();
+        let dir = TempDir::new().unwrap();
+        let (database, broker, aws) =
+            tokio::join!(Database::create(), Vhost::create(), start_aws(&dir));
+        let (listener, base) = listen().await;
+        let (admin, admin_base) = listen().await;
+        let world = Self {
+            api: Api::new(base),
+            aws: Arc::new(aws),
+            database,
+            broker,
+            dir,
+            end: CancellationToken::new(),
+            tasks: Mutex::default(),
+            customers: AtomicU32::new(0),
+        };
+        let mut config = world.api_config();
+        change(&mut config);
+        let has_broker = config.amqp_url.expose_secret() == world.broker.amqp_url();
+        let end = world.end.clone();
+        world.keep(tokio::spawn(async move {
+            api::serve(config, listener, Some(admin), end)
+                .await
+                .expect("the API serves");
+        }));
+        let admin = Api::new(admin_base);
+        let ready = || async {
+            let readiness = admin.ask("GET", "/readyz").send().await.json();
+            (readiness["postgres"] == true && readiness["broker"] == has_broker).then_some(())
+        };
+        eventually("the API is ready", ready).await;
+        world
+    }
+
+    fn api_config(&self) -> api::config::Config {
+        let arguments = [
+            "audit-export-api",
+            "serve",
+            "--database-url",
+            self.database.url(),
+            "--amqp-url",
+            self.broker.amqp_url(),
+            "--jwt-secret",
+            tokens::SECRET,
+            "--jwt-issuer",
+            tokens::ISSUER,
+            "--jwt-audience",
+            tokens::AUDIENCE,
+            "--interval-seconds",
+            "1",
+            "--republish-seconds",
+            "2",
+            "--principal-arn",
+            PRINCIPAL_ARN,
+        ];
+        match api::config::Cli::read(arguments.map(Into::into))
+            .expect("good settings")
+            .command
+        {
+            api::config::Command::Serve(config) => *config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Settings of a worker: leases, pauses and probes take a second where they would take a minute.
+    pub fn worker_config(&self) -> exporter::Config {
+        let arguments = [
+            "audit-export-exporter",
+            "--database-url",
+            self.database.url(),
+            "--amqp-url",
+            self.broker.amqp_url(),
+            "--s3-path-style",
+            "true",
+            "--lease",
+            "3",
+            "--retry-budget",
+            "2",
+            "--give-back",
+            "0.5",
+            "--probe-first",
+            "0.5",
+            "--probe-longest",
+            "1",
+            "--drain",
+            "10",
+        ];
+        exporter::Config::try_parse_from(arguments).expect("good settings")
+    }
+
+    /// Starts a worker within this process.
+    pub fn start_worker(&self) -> Worker {
+        self.start_worker_with(|_| {})
+    }
+
+    /// Starts a worker with changed settings.
+    pub fn start_worker_with(&self, change: impl FnOnce(&mut exporter::Config)) -> Worker {
+        self.start_worker_at(&sdk_config(&self.aws.endpoint()), change)
+    }
+
+    /// Starts a worker with another AWS.
+    pub fn start_worker_at(
+        &self,
+        aws: &SdkConfig,
+        change: impl FnOnce(&mut exporter::Config),
+    ) -> Worker {
+        let mut config = self.worker_config();
+        change(&mut config);
+        let worker = Worker {
+            drain: self.end.child_token(),
+            ended: CancellationToken::new(),
+        };
+        let (aws, drain, ended) = (aws.clone(), worker.drain.clone(), worker.ended.clone());
+        self.keep(tokio::spawn(async move {
+            exporter::run(config, aws, None, drain)
+                .await
+                .expect("the worker works");
+            ended.cancel();
+        }));
+        worker
+    }
+
+    /// Starts a worker as a process of its own, which can be killed and measured, with these
+    /// settings besides those of [`Self::worker_config`].
+    pub fn spawn_worker(&self, settings: &[(&str, &str)]) -> Process {
+        let endpoint = self.aws.endpoint();
+        let mut all = vec![
+            ("DATABASE_URL", self.database.url()),
+            ("AMQP_URL", self.broker.amqp_url()),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+            ("AWS_REGION", REGION),
+            ("AWS_ENDPOINT_URL_S3", &endpoint),
+            ("AWS_ENDPOINT_URL_STS", &endpoint),
+            ("AUDIT_EXPORT_S3_PATH_STYLE", "true"),
+            ("AUDIT_EXPORT_LEASE_SECONDS", "3"),
+            ("AUDIT_EXPORT_GIVE_BACK_SECONDS", "0.5"),
+            ("AUDIT_EXPORT_PROBE_FIRST_SECONDS", "0.5"),
+            ("AUDIT_EXPORT_DRAIN_SECONDS", "10"),
+        ];
+        all.extend_from_slice(settings);
+        Process::start("audit-export-exporter", &all, self.dir.path())
+    }
+
+    fn keep(&self, task: JoinHandle<()>) {
+        self.tasks.lock().unwrap().push(task);
+    }
+
+    /// Creates an organisation.
+    pub async fn org(&self, id: &str) -> Org<'_> {
+        let platform = tokens::platform("orgs:write");
+        let put = self.api.ask("PUT", &format!("/orgs/{id}")).token(&platform);
+        let answer = put
+            .json(&json!({"name": format!("The {id} company")}))
+            .send()
+            .await;
+        let org = answer.expect(201);
+        Org::new(self, id, org["externalId"].as_str().unwrap())
+    }
+
+    /// The AWS account of an organisation's people, whose role trusts the exporter.
+    pub fn customer(&self, org: &Org<'_>) -> Customer {
+        let number = self.customers.fetch_add(1, Ordering::Relaxed) + 1;
+        let customer = Customer::new(&self.aws, number, org.external_id(), &self.data_dir());
+        self.api.must_never_show(&customer.role_arn);
+        customer
+    }
+
+    /// An organisation with a config that has passed its test, and its customer's AWS account. There
+    /// has to be a worker.
+    pub async fn active_org(&self, id: &str) -> (Org<'_>, Customer) {
+        let org = self.org(id).await;
+        let customer = self.customer(&org);
+        org.save(customer.settings()).await.expect(201);
+        org.wait_for_state("active").await;
+        (org, customer)
+    }
+
+    /// The access key, id and secret, of a user in the customer's own account.
+    pub fn owner_of(&self, customer: &Customer) -> (String, String) {
+        let account = &customer.account;
+        let (id, secret) = (
+            format!("AKIAOWNER{account}"),
+            "secret of an owner".to_owned(),
+        );
+        let user = local_aws::User {
+            arn: format!("arn:aws:iam::{account}:user/owner"),
+            access_key_id: id.clone(),
+            secret_access_key: secret.clone(),
+        };
+        self.aws.update(|state| state.users.push(user)).unwrap();
+        (id, secret)
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("s3")
+    }
+
+    /// What the server of S3 and STS refused, for a look at a test that failed.
+    pub fn refused_calls(&self) -> Vec<String> {
+        let calls = self
+            .aws
+            .calls()
+            .into_iter()
+            .filter(|call| call.status >= 400);
+        calls.map(|call| format!("{call:?}")).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.end.cancel();
+        for task in self.tasks.lock().unwrap().drain(..) {
+            task.abort();
+        }
+        // In the middle of a panic, perhaps: this thread waits while others of its runtime work.
+        tokio::task::block_in_place(|| {
+            Handle::current().block_on(async {
+                let cleaning =
+                    async { tokio::join!(self.database.drop_now(), self.broker.delete_now()) };
+                let _ = tokio::time::timeout(PATIENCE, cleaning).await;
+            });
+        });
+    }
+}
+
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    (listener, base)
+}
+
+async fn start_aws(dir: &TempDir) -> LocalAws {
+    let state = json!({
+        "region": REGION,
+        "users": [{
+            "arn": PRINCIPAL_ARN,
+            "accessKeyId": ACCESS_KEY_ID,
+            "secretAccessKey": SECRET_ACCESS_KEY,
+        }],
+    });
+    let state: local_aws::State = serde_json::from_value(state).unwrap();
+    let options = Options {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        data_dir: dir.path().join("s3"),
+        state: state.into(),
+        write_log: None,
+    };
+    LocalAws::start(options).await.expect("S3 and STS start")
+}
+
+/// The exporter's identity at an endpoint of S3 and STS. Nothing of it comes from the environment.
+pub fn sdk_config(endpoint: &str) -> SdkConfig {
+    sdk_config_of(endpoint, ACCESS_KEY_ID, SECRET_ACCESS_KEY)
+}
+
+/// Anybody's identity at an endpoint of S3 and STS.
+pub fn sdk_config_of(endpoint: &str, access_key_id: &str, secret_access_key: &str) -> SdkConfig {
+    let credentials = Credentials::builder()
+        .access_key_id(access_key_id)
+        .secret_access_key(secret_access_key)
+        .provider_name("tests")
+        .build();
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
+/// Logs what `RUST_LOG` says, warnings by default, to where a failed test shows it.
+fn log_for_failures() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let filter = EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| EnvFilter::new("warn,lapin=off,s3s=off"));
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(false)
+            .with_test_writer()
+            .init();
+    });
+}

@@ -14,6 +14,6 @@ mod gate;
 mod ingest;
 mod jobs;
 mod plans;
-mod readme;
 mod routes;
+mod settings;
 mod test_connection;

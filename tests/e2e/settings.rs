@@ -1,8 +1,9 @@
-//! The README's table of settings says what the programs say.
+//! Settings: the README's table says what the programs say, and what is missing is named.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path, process::Command as Process};
 
 use clap::{Command, CommandFactory};
+use harness::required;
 
 const README: &str = include_str!("../../README.md");
 /// Read by a library, not by us.
@@ -53,5 +54,23 @@ fn every_variable_has_a_row_with_its_default_and_no_row_is_idle() {
         .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
     for (variable, _) in rows.filter(|(variable, _)| !OF_LIBRARIES.contains(variable)) {
         assert!(known.contains(variable), "no program reads {variable}");
+    }
+}
+
+#[test]
+fn a_missing_value_stops_the_start_with_its_name() {
+    let of_both = ["DATABASE_URL", "AMQP_URL"];
+    let of_api = ["AUDIT_EXPORT_JWT_ISSUER", "AUDIT_EXPORT_JWT_AUDIENCE"];
+    for (program, more) in [
+        ("audit-export-api", &of_api[..]),
+        ("audit-export-exporter", &[]),
+    ] {
+        let path = Path::new(&required("AUDIT_EXPORT_TEST_BIN_DIR")).join(program);
+        let output = Process::new(path).env_clear().output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{said}");
+        for variable in of_both.iter().chain(more) {
+            assert!(said.contains(variable), "{variable}: {said}");
+        }
     }
 }

@@ -205,10 +205,12 @@ async fn settle(context: &Context, lane: &Lane, delivery: Delivery, disposition:
                 ..Properties::default()
             };
             let key = lane.queue.routing_key;
-            let moved =
-                context
-                    .publisher
-                    .publish(topology::DEAD_LETTERS, key, &delivery.data, properties);
+            let moved = context.publisher.publish_soon(
+                topology::DEAD_LETTERS,
+                key,
+                &delivery.data,
+                properties,
+            );
             match moved.await {
                 Ok(()) => delivery.ack(BasicAckOptions::default()).await,
                 // The queue's own way, which does not tell the reason.

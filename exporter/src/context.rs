@@ -93,7 +93,7 @@ impl Context {
         let body = job.encode();
         let published = self
             .publisher
-            .publish(
+            .publish_soon(
                 topology::JOBS_EXCHANGE,
                 queue.routing_key,
                 &body,

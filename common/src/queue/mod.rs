@@ -52,7 +52,8 @@ pub async fn connect(url: &str, name: &str) -> Result<Connection, ConnectError> 
         let connection = Connection::connect_uri(uri, properties).await?;
         let channel = connection.create_channel().await?;
         topology::declare(&channel).await?;
-        channel.close(200, "declared".into()).await?;
+        // Its work is done. Should the broker have closed it first, the next channel will tell.
+        let _ = channel.close(200, "declared".into()).await;
         Ok(connection)
     };
     tokio::time::timeout(CONNECT_TIMEOUT, connecting)

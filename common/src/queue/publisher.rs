@@ -15,6 +15,8 @@ use super::{Reconnect, connect};
 
 /// How long the broker may take to confirm a message.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a message that is not urgent waits for a connection.
+const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// AMQP's delivery mode of messages that survive a restart of the broker.
 const PERSISTENT: u8 = 2;
 
@@ -91,10 +93,29 @@ impl Publisher {
         }
     }
 
-    /// Publishes an outcome, which nobody may be listening for.
+    /// Like [`Publisher::publish`], but waits a moment for a connection that is coming about, as it
+    /// does when a process starts or the broker was restarted.
     ///
     /// # Errors
-    /// See [`PublishError`]; at once where there is no connection.
+    /// See [`PublishError`].
+    pub async fn publish_soon(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+        properties: Properties,
+    ) -> Result<(), PublishError> {
+        let mut channel = self.channel.clone();
+        let connected = channel.wait_for(Option::is_some);
+        // In vain or not, publishing tells.
+        let _ = tokio::time::timeout(CONNECTION_WAIT, connected).await;
+        self.publish(exchange, routing_key, body, properties).await
+    }
+
+    /// Publishes an outcome, which nobody may be listening for, as soon as there is a connection.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
     pub async fn announce(
         &self,
         exchange: &str,
@@ -102,7 +123,10 @@ impl Publisher {
         body: &[u8],
         properties: Properties,
     ) -> Result<(), PublishError> {
-        match self.publish(exchange, routing_key, body, properties).await {
+        match self
+            .publish_soon(exchange, routing_key, body, properties)
+            .await
+        {
             Err(PublishError::Unroutable) => Ok(()),
             other => other,
         }

@@ -477,9 +477,8 @@ play() {
   sed 's/^/    /' "$settings"
   cat <<'HELP'
 
-  curl -H "Authorization: Bearer $ADMIN_TOKEN" $API/orgs/acme/audit-export/status
+  curl -H "Authorization: Bearer $ADMIN_TOKEN" $API/orgs/acme/audit-export/config
   curl -H "Authorization: Bearer $ADMIN_TOKEN" $API/orgs/acme/audit-export/runs
-  curl -H "Authorization: Bearer $ADMIN_TOKEN" $API/orgs/acme/audit-export/setup
   curl -H "Authorization: Bearer $PLATFORM_TOKEN" -H 'Content-Type: application/x-ndjson' \
     $API/orgs/acme/audit-events --data-binary \
     '{"id":"my-1","occurredAt":"2026-01-01T00:00:00Z","action":"door.opened","actor":{"type":"user","id":"u1"}}'

@@ -18,19 +18,11 @@ pub enum MigrateError {
     #[error(transparent)]
     Connect(#[from] db::ConnectError),
     /// Postgres's own.
-    #[error("{}", with_message(.0))]
+    #[error("{}", db::describe(.0))]
     Database(#[from] db::Error),
     /// A migration failed, or one that was applied has been changed since.
     #[error(transparent)]
     Migration(#[from] refinery::Error),
-}
-
-/// The library's own text is no more than "db error".
-fn with_message(error: &db::Error) -> String {
-    match error.as_db_error() {
-        Some(db) => format!("{error}: {}", db.message()),
-        None => error.to_string(),
-    }
 }
 
 /// Applies the migrations that are missing, one migrator at a time, and returns their names.

@@ -46,7 +46,7 @@ pub enum ConnectError {
     #[error("the system's root certificates cannot be read: {0}")]
     Certificates(String),
     /// The server refused, or is not there.
-    #[error(transparent)]
+    #[error("{}", describe(.0))]
     Connect(#[from] Error),
     /// The pool's settings are wrong.
     #[error(transparent)]
@@ -118,8 +118,8 @@ pub enum QueryError {
     Query(#[from] Error),
 }
 
-/// The driver's own text leaves out what the server said.
-fn describe(error: &Error) -> String {
+/// An error as it is logged: the driver's own text leaves out what the server said.
+pub fn describe(error: &Error) -> String {
     match error.as_db_error() {
         Some(from_server) => from_server.to_string(),
         None => error.to_string(),

@@ -19,7 +19,7 @@ use common::{
         export_runs::{self, Claimed, Delivered},
         export_state,
     },
-    destination::{Destination, Prefix},
+    destination::Destination,
     ids::{LeaseToken, OrgId, PlanId, RunId},
 };
 
@@ -162,7 +162,9 @@ impl Run {
             || (self.events > 0 && self.started.elapsed() > RUN_TIME);
         if pending
             && !bounded
-            && let Some(plan) = self.freeze(tx, events_left).await?
+            && let Some(plan) = self
+                .freeze(tx, self.cursor, events_left, self.bounds.bytes)
+                .await?
         {
             return Ok(Next::Deliver(plan));
         }
@@ -217,16 +219,11 @@ impl Run {
         }
         // A plan lies within one day and within bounds, so the same range is found again.
         let events = plan.last_seq - plan.first_seq + 1;
-        self.freeze_range(tx, plan.first_seq - 1, events, i64::MAX / 2)
+        self.freeze(tx, plan.first_seq - 1, events, i64::MAX / 2)
             .await
     }
 
-    async fn freeze(&self, tx: &Transaction<'_>, events: i64) -> Result<Option<Plan>, db::Error> {
-        self.freeze_range(tx, self.cursor, events, self.bounds.bytes)
-            .await
-    }
-
-    async fn freeze_range(
+    async fn freeze(
         &self,
         tx: &Transaction<'_>,
         after: i64,
@@ -245,7 +242,14 @@ impl Run {
             ..
         } = &self.claimed.destination;
         let id = PlanId::new();
-        let key = object_key(prefix, &self.hold.org, range, id);
+        let key = key::events(
+            prefix,
+            &self.hold.org,
+            range.recorded_on,
+            range.first_seq,
+            range.last_seq,
+            id,
+        );
         let plan = Plan {
             id,
             destination_version: self.claimed.version,
@@ -263,15 +267,4 @@ impl Run {
         export_objects::insert(tx, &self.hold.org, self.hold.id, &plan).await?;
         Ok(Some(plan))
     }
-}
-
-fn object_key(prefix: &Prefix, org: &OrgId, range: audit_events::Range, id: PlanId) -> String {
-    key::events(
-        prefix,
-        org,
-        range.recorded_on,
-        range.first_seq,
-        range.last_seq,
-        id,
-    )
 }

@@ -28,7 +28,7 @@ use tracing::Instrument;
 
 use crate::{
     context::{Context, Disposition},
-    export, test_connection,
+    crash, export, test_connection,
 };
 
 /// Test jobs at once.
@@ -43,21 +43,19 @@ struct Lane {
     semaphore: Arc<Semaphore>,
 }
 
-impl Lane {
-    fn new(queue: JobQueue, slots: u16) -> Self {
-        Self {
-            queue,
-            slots,
-            semaphore: Arc::new(Semaphore::new(slots.into())),
-        }
-    }
-}
-
 /// Consumes until `drain`, then waits for the jobs in progress.
 pub async fn run(context: Arc<Context>, drain: CancellationToken) {
     let lanes = [
-        Lane::new(topology::EXPORT, context.config.concurrency),
-        Lane::new(topology::TEST_CONNECTION, TEST_SLOTS),
+        Lane {
+            queue: topology::EXPORT,
+            slots: context.config.concurrency,
+            semaphore: context.export_slots.clone(),
+        },
+        Lane {
+            queue: topology::TEST_CONNECTION,
+            slots: TEST_SLOTS,
+            semaphore: Arc::new(Semaphore::new(TEST_SLOTS.into())),
+        },
     ];
     let jobs = TaskTracker::new();
     let mut reconnect = Reconnect::default();
@@ -158,7 +156,9 @@ fn start(context: &Arc<Context>, lane: &Lane, jobs: &TaskTracker, delivery: Deli
             return;
         };
         let disposition = work(&context, &delivery).await;
+        crash::point("settling");
         settle(&context, &lane, delivery, disposition).await;
+        crash::point("settled");
     });
 }
 

@@ -1,12 +1,13 @@
 //! What every job needs, and the two things that every job does with the broker and the database.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use common::{
     db::{self, QueryError, connection_tests::ReplyTo},
     jobs::{Job, Outcome},
     queue::{Properties, Publisher, topology},
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{config::Config, retry::Pauses, s3::session::Sessions};
@@ -21,6 +22,8 @@ pub struct Context {
     pub publisher: Publisher,
     /// Roles.
     pub sessions: Sessions,
+    /// One permit for each export job that may be worked on at once.
+    pub export_slots: Arc<Semaphore>,
     /// Cancelled when jobs have to give back what they hold.
     pub stop: CancellationToken,
 }

@@ -4,7 +4,9 @@
 pub mod config;
 mod consumer;
 mod context;
+pub mod crash;
 mod export;
+mod lease;
 mod retry;
 mod s3;
 mod test_connection;
@@ -17,7 +19,7 @@ pub use config::Config;
 use context::Context;
 use s3::session::Sessions;
 use secrecy::ExposeSecret;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// The name under which Postgres and RabbitMQ show this service.
@@ -65,11 +67,13 @@ pub async fn run(
     let sessions = Sessions::new(aws, &config);
     let drain_time = config.drain;
     let stop = CancellationToken::new();
+    let export_slots = Arc::new(Semaphore::new(config.concurrency.into()));
     let context = Arc::new(Context {
         config,
         pool,
         publisher,
         sessions,
+        export_slots,
         stop: stop.clone(),
     });
 

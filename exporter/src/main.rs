@@ -33,6 +33,8 @@ async fn main() -> ExitCode {
     if let Err(error) = common::telemetry::init(config.log_format) {
         return refuse(&error);
     }
+    #[cfg(feature = "failpoints")]
+    let _asked_for = exporter::crash::asked_for();
     match serve(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,31 +1,48 @@
 //! Retries: the one place that knows the `backoff` crate, and the one layer of retries there is (the
 //! SDK's own is off).
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use backoff::{ExponentialBackoff, backoff::Backoff};
+use tokio::sync::watch;
 
 /// The first pause.
 const FIRST: Duration = Duration::from_millis(200);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// How long a job may sleep in all between attempts, whatever it retries.
+/// How long a job may sleep in all between attempts, whatever it retries. The wait for an answer that
+/// did not come in time is sleep as well.
 #[derive(Debug)]
 pub struct Budget {
     left: Duration,
+    unanswered_since: watch::Sender<Option<Instant>>,
 }
 
 /// What a failed attempt means.
 pub trait Retryable {
     /// Whether the same request may succeed in a moment.
     fn is_transient(&self) -> bool;
+    /// Whether it was waited for in vain.
+    fn is_timeout(&self) -> bool;
 }
 
 impl Budget {
     /// A budget of so much sleep.
     pub fn new(sleep: Duration) -> Self {
-        Self { left: sleep }
+        Self {
+            left: sleep,
+            unanswered_since: watch::Sender::new(None),
+        }
+    }
+
+    /// Since when the request at hand, with all its attempts, waits for success; `None` between
+    /// requests.
+    pub fn unanswered_since(&self) -> watch::Receiver<Option<Instant>> {
+        self.unanswered_since.subscribe()
     }
 
     /// Repeats a request until it succeeds, fails for good, or the budget is used up; the pauses
@@ -38,16 +55,23 @@ impl Budget {
         E: Retryable + std::fmt::Display,
         F: Future<Output = Result<T, E>>,
     {
+        self.unanswered_since.send_replace(Some(Instant::now()));
         let mut pauses = Pauses::default();
-        loop {
+        let result = loop {
+            let began = Instant::now();
             let error = match request().await {
-                Ok(value) => return Ok(value),
+                Ok(value) => break Ok(value),
                 Err(error) => error,
             };
-            if !error.is_transient() || !self.sleep(&mut pauses, &error).await {
-                return Err(error);
+            if error.is_timeout() {
+                self.left = self.left.saturating_sub(began.elapsed());
             }
-        }
+            if !error.is_transient() || !self.sleep(&mut pauses, &error).await {
+                break Err(error);
+            }
+        };
+        self.unanswered_since.send_replace(None);
+        result
     }
 
     /// Sleeps before another attempt; false, at once, when the budget does not allow it.
@@ -102,6 +126,10 @@ mod tests {
     impl Retryable for Failing {
         fn is_transient(&self) -> bool {
             self.0
+        }
+
+        fn is_timeout(&self) -> bool {
+            false
         }
     }
 

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     config::Strictness,
     context::{Context, Disposition},
+    crash, lease,
     retry::Budget,
     s3::{
         advice::Subject,
@@ -26,6 +27,7 @@ use crate::{
         failure::{CallError, Verdict},
         key,
         session::Session,
+        uploads::OpenUploads,
     },
 };
 
@@ -33,8 +35,6 @@ use crate::{
 const RETRY_SLEEP: Duration = Duration::from_secs(3);
 /// How long a test may take in all.
 const TEST_TIME: Duration = Duration::from_secs(25);
-/// How long a test is ours: longer than it may take.
-const LEASE: Duration = Duration::from_secs(60);
 /// What test objects hold: nothing of anybody's.
 const TEST_BODY: &[u8] = b"audit-export connection test\n";
 
@@ -65,13 +65,24 @@ pub async fn handle(context: &Context, org: OrgId, id: TestId, reply_to: ReplyTo
             return Disposition::Ack;
         }
     };
+    crash::point("test-claimed");
+    let lease = context.config.lease;
+    let renew = || async {
+        let client = context.client().await?;
+        Ok(connection_tests::renew(&client, &org, id, token, lease).await?)
+    };
     let outcome = tokio::select! {
         outcome = run(context, &org, id, &claimed) => outcome,
+        () = lease::keep(lease, renew) => {
+            tracing::info!("the lease was lost; another worker tests");
+            return Disposition::Ack;
+        }
         () = context.stop.cancelled() => {
             give_back(context, &org, id, token).await;
             return Disposition::Ack;
         }
     };
+    crash::point("test-made");
     let finish = || async {
         let mut client = context.client().await?;
         let pauses = context.config.probe_pauses();
@@ -81,6 +92,7 @@ pub async fn handle(context: &Context, org: OrgId, id: TestId, reply_to: ReplyTo
     };
     match context.patiently(finish).await {
         Ok(Some(true)) => {
+            crash::point("test-finished");
             let error = outcome.failure.as_ref().map(|f| f.text.as_str());
             tracing::info!(ok = error.is_none(), "the test is done");
             announce(context, &org, id, error, &claimed.reply_to).await;
@@ -107,8 +119,9 @@ async fn begin(
     token: LeaseToken,
     reply_to: &ReplyTo,
 ) -> Result<Begun, QueryError> {
+    let lease = context.config.lease;
     let client = context.client().await?;
-    if let Some(claimed) = connection_tests::claim(&client, org, id, token, LEASE).await? {
+    if let Some(claimed) = connection_tests::claim(&client, org, id, token, lease).await? {
         return Ok(Begun::Claimed(Box::new(claimed)));
     }
     match connection_tests::owner(&client, id).await? {
@@ -127,7 +140,7 @@ async fn begin(
     if queued.is_none() {
         return Ok(Begun::NotConfigured);
     }
-    let claimed = connection_tests::claim(&client, org, id, token, LEASE).await?;
+    let claimed = connection_tests::claim(&client, org, id, token, lease).await?;
     Ok(claimed.map_or(Begun::Stale, |claimed| Begun::Claimed(Box::new(claimed))))
 }
 
@@ -368,21 +381,37 @@ impl Test<'_> {
     async fn multipart_upload(&mut self, session: &Session) -> Result<(), StageError> {
         let key = key::multipart_test_object(&self.destination.prefix, self.id);
         let bucket = Bucket::new(session, self.destination, self.conditional());
-        let upload = self.budget.retry(|| bucket.create_upload(&key)).await?;
+        let mut uploads = OpenUploads::default();
+        let mut filled = self.fill_upload(&bucket, &key, &mut uploads).await;
+        // Complete, perhaps, by a request whose answer was lost: then the next one finds the object.
+        if matches!(&filled, Err(error) if error.verdict == Verdict::NewUpload) {
+            filled = self.fill_upload(&bucket, &key, &mut uploads).await;
+        }
+        // Best effort: the role need not be allowed to.
+        let _ = uploads.end(&bucket, &key, &mut self.budget).await;
+        Ok(filled?)
+    }
+
+    async fn fill_upload(
+        &mut self,
+        bucket: &Bucket<'_>,
+        key: &str,
+        uploads: &mut OpenUploads,
+    ) -> Result<(), CallError> {
+        let upload = uploads.begin(bucket, key, &mut self.budget).await?;
         let sha256 = sha256(TEST_BODY);
         let body = Bytes::from_static(TEST_BODY);
-        let filled = async {
-            let send = || bucket.upload_part(&key, &upload, 1, body.clone(), &sha256);
-            let parts = [self.budget.retry(send).await?];
-            let complete = || bucket.complete_upload(&key, &upload, &parts);
-            already_there_is_fine(self.budget.retry(complete).await)
-        };
-        let filled = filled.await;
-        if filled.is_err() {
-            // Best effort: the role need not be allowed to.
-            let _ = bucket.abort_upload(&key, &upload).await;
+        let send = || bucket.upload_part(key, &upload, 1, body.clone(), &sha256);
+        let parts = [self.budget.retry(send).await?];
+        let complete = || bucket.complete_upload(key, &upload, &parts);
+        match self.budget.retry(complete).await {
+            Ok(_) => {
+                uploads.completed();
+                Ok(())
+            }
+            Err(error) if error.verdict == Verdict::AlreadyThere => Ok(()),
+            Err(error) => Err(error),
         }
-        Ok(filled?)
     }
 
     async fn delete_object(&mut self, session: &Session, both: bool) -> Result<(), StageError> {

@@ -8,6 +8,7 @@
 mod append;
 mod auth;
 mod crash;
+mod crash_points;
 mod export;
 mod foreign_peer;
 mod gate;

@@ -108,7 +108,15 @@ impl Customer {
 
     /// The permissions that the setup recommends, for all buckets of the account.
     pub fn good_policy(&self) -> Value {
-        self.policy(&["s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"])
+        let mut policy =
+            self.policy(&["s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"]);
+        let of_buckets = json!({
+            "Effect": "Allow",
+            "Action": "s3:ListBucketMultipartUploads",
+            "Resource": "arn:aws:s3:::*",
+        });
+        policy["Statement"].as_array_mut().unwrap().push(of_buckets);
+        policy
     }
 
     /// Permission for these actions on all objects.

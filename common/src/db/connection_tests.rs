@@ -235,6 +235,29 @@ fn claimed(row: &Row) -> Result<Claimed, Error> {
     })
 }
 
+/// Extends a lease; false when it was lost.
+///
+/// # Errors
+/// Postgres's.
+pub async fn renew(
+    db: &impl GenericClient,
+    org: &OrgId,
+    id: TestId,
+    token: LeaseToken,
+    lease: Duration,
+) -> Result<bool, Error> {
+    let statement = db
+        .prepare_cached(
+            "update connection_tests set lease_expires_at = now() + make_interval(secs => $4)
+              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
+        )
+        .await?;
+    Ok(db
+        .execute(&statement, &[org, &id, &token, &seconds(lease)])
+        .await?
+        == 1)
+}
+
 /// How a test went.
 #[derive(Debug)]
 pub struct TestOutcome {

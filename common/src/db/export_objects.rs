@@ -100,6 +100,8 @@ pub struct Plan {
     pub last_seq: i64,
     /// A multipart upload of an earlier attempt that may still be open.
     pub upload_id: Option<String>,
+    /// Whether an earlier attempt may have left an upload open, known by its id or not.
+    pub unfinished_uploads: bool,
     /// Whether an earlier attempt may have made an object visible under the key.
     pub attempted: bool,
 }
@@ -112,7 +114,7 @@ pub async fn planned(db: &impl GenericClient, org: &OrgId) -> Result<Option<Plan
     let statement = db
         .prepare_cached(
             "select plan_id, destination_version, bucket, region, prefix, key, codec,
-                    encoder_version, first_seq, last_seq, upload_id,
+                    encoder_version, first_seq, last_seq, upload_id, unfinished_uploads,
                     cardinality(sha256_candidates) > 0 as attempted
                from export_objects
               where org_id = $1 and state = 'planned'
@@ -132,6 +134,7 @@ pub async fn planned(db: &impl GenericClient, org: &OrgId) -> Result<Option<Plan
         first_seq: row.get("first_seq"),
         last_seq: row.get("last_seq"),
         upload_id: row.get("upload_id"),
+        unfinished_uploads: row.get("unfinished_uploads"),
         attempted: row.get("attempted"),
     }))
 }
@@ -209,8 +212,26 @@ pub async fn abandon(db: &impl GenericClient, org: &OrgId, plan: PlanId) -> Resu
     Ok(())
 }
 
-/// Records the multipart upload that is being filled, or that none is; false when the lease was
-/// lost.
+/// Records that a multipart upload is about to be begun; false when the lease was lost.
+///
+/// # Errors
+/// Postgres's.
+pub async fn expect_upload(
+    db: &impl GenericClient,
+    org: &OrgId,
+    plan: PlanId,
+    token: LeaseToken,
+) -> Result<bool, Error> {
+    let statement = db
+        .prepare_cached(&format!(
+            "update export_objects set unfinished_uploads = true, upload_id = null
+              where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
+        ))
+        .await?;
+    Ok(db.execute(&statement, &[org, &plan, &token]).await? == 1)
+}
+
+/// Records the multipart upload that is being filled; false when the lease was lost.
 ///
 /// # Errors
 /// Postgres's.
@@ -219,7 +240,7 @@ pub async fn set_upload(
     org: &OrgId,
     plan: PlanId,
     token: LeaseToken,
-    upload_id: Option<&str>,
+    upload_id: &str,
 ) -> Result<bool, Error> {
     let statement = db
         .prepare_cached(&format!(
@@ -276,6 +297,8 @@ pub struct Stored {
     pub version_id: Option<String>,
     /// Whether it is this attempt's bytes that are visible, or those of an earlier one.
     pub by_this_attempt: bool,
+    /// Whether uploads may be open that could not be ended.
+    pub unfinished_uploads: bool,
 }
 
 /// Marks a planned object stored; false when the lease was lost. Where an earlier
@@ -296,7 +319,7 @@ pub async fn mark_stored(
                 set state = 'stored', stored_at = now(), events = $4, upload_id = null,
                     bytes = case when $9 or cardinality(sha256_candidates) = 1 then $5::bigint end,
                     sha256 = case when $9 or cardinality(sha256_candidates) = 1 then $6::bytea end,
-                    etag = $7, version_id = $8
+                    etag = $7, version_id = $8, unfinished_uploads = $10
               where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
         ))
         .await?;
@@ -307,8 +330,9 @@ pub async fn mark_stored(
         etag,
         version_id,
         by_this_attempt,
+        unfinished_uploads,
     } = stored;
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 9] = [
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 10] = [
         org,
         &plan,
         &token,
@@ -318,6 +342,64 @@ pub async fn mark_stored(
         etag,
         version_id,
         by_this_attempt,
+        unfinished_uploads,
     ];
     Ok(db.execute(&statement, &params).await? == 1)
+}
+
+/// An object that was delivered or given up, of which uploads may be open.
+#[derive(Debug, Clone)]
+pub struct LeftOpen {
+    /// The plan.
+    pub plan: PlanId,
+    /// The bucket.
+    pub bucket: String,
+    /// The bucket's region.
+    pub region: String,
+    /// The key.
+    pub key: String,
+}
+
+/// The organisation's objects of which uploads may be open, planned ones apart: at most ten.
+///
+/// # Errors
+/// Postgres's.
+pub async fn left_open(db: &impl GenericClient, org: &OrgId) -> Result<Vec<LeftOpen>, Error> {
+    let statement = db
+        .prepare_cached(
+            "select plan_id, bucket, region, key from export_objects
+              where org_id = $1 and unfinished_uploads and state <> 'planned'
+              order by first_seq
+              limit 10",
+        )
+        .await?;
+    let rows = db.query(&statement, &[org]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| LeftOpen {
+            plan: row.get("plan_id"),
+            bucket: row.get("bucket"),
+            region: row.get("region"),
+            key: row.get("key"),
+        })
+        .collect())
+}
+
+/// Records that nothing more can be done about an object's uploads.
+///
+/// # Errors
+/// Postgres's.
+pub async fn uploads_ended(
+    db: &impl GenericClient,
+    org: &OrgId,
+    plan: PlanId,
+) -> Result<(), Error> {
+    let statement = db
+        .prepare_cached(
+            "update export_objects set unfinished_uploads = false, upload_id = null
+              where org_id = $1 and plan_id = $2 and state <> 'planned'",
+        )
+        .await?;
+    db.execute(&statement, &[org, &plan]).await?;
+    Ok(())
 }

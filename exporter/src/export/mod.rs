@@ -1,9 +1,10 @@
 //! The export job: claim a run, deliver its objects, end it.
 
 mod encode;
-mod lease;
 mod plan;
+mod room;
 mod upload;
+mod uploads;
 
 use common::{
     db::{
@@ -17,12 +18,12 @@ use common::{
     jobs::{Job, Outcome, RejectReason, VERSION},
     queue::topology,
 };
-use lease::Hold;
-use plan::{Bounds, Next, Run};
+use plan::{Bounds, Hold, Next, Run};
 use upload::DeliverError;
 
 use crate::{
     context::{Context, Disposition},
+    crash, lease,
     retry::Budget,
     s3::advice::Subject,
 };
@@ -34,6 +35,7 @@ pub async fn handle(context: &Context, org: OrgId, id: RunId, reply_to: ReplyTo)
         .await;
     match begun {
         Ok(Some(Begun::Claimed(run, next))) => {
+            crash::point("claimed");
             work(context, *run, next).await;
             Disposition::Ack
         }
@@ -121,9 +123,19 @@ async fn claim(context: &Context, org: &OrgId, id: RunId) -> Result<Option<Begun
 
 async fn work(context: &Context, mut run: Run, next: Next) {
     let hold = run.hold.clone();
+    let lease = context.config.lease;
+    let renew = || async {
+        let client = context.client().await?;
+        let Hold { org, id, token } = &hold;
+        Ok(export_runs::renew(&client, org, *id, *token, lease).await?)
+    };
+    let attempts = run.claimed.attempts;
+    let mut budget = Budget::new(context.config.retry_budget);
+    let unanswered_since = budget.unanswered_since();
     let ended = tokio::select! {
-        ended = deliver_all(context, &mut run, next) => ended,
-        () = lease::keep(context, &hold) => Err(DeliverError::LeaseLost),
+        ended = deliver_all(context, &mut run, next, &mut budget) => ended,
+        () = room::wanted(context, unanswered_since, attempts) => Err(DeliverError::MadeRoom),
+        () = lease::keep(lease, renew) => Err(DeliverError::LeaseLost),
         () = context.stop.cancelled() => {
             give_back(context, &run, None, AT_ONCE).await;
             return;
@@ -140,16 +152,25 @@ const AT_ONCE: GiveBackPauses = GiveBackPauses {
     longest: std::time::Duration::ZERO,
 };
 
-async fn deliver_all(context: &Context, run: &mut Run, mut next: Next) -> Result<(), DeliverError> {
-    let mut budget = Budget::new(context.config.retry_budget);
+async fn deliver_all(
+    context: &Context,
+    run: &mut Run,
+    mut next: Next,
+    budget: &mut Budget,
+) -> Result<(), DeliverError> {
     loop {
         match next {
             Next::Deliver(plan) => {
-                let delivery = upload::deliver(context, run, &plan, &mut budget).await?;
+                if std::mem::take(&mut run.uploads_left_open) {
+                    uploads::end_left_open(context, run, budget).await?;
+                }
+                let delivery = upload::deliver(context, run, &plan, budget).await?;
+                crash::point("delivered");
                 let mut client = context.client().await?;
                 next = run
                     .stored(&mut client, &plan, &delivery.stored, delivery.raw_bytes)
                     .await?;
+                crash::point("stored");
                 tracing::info!(
                     key = plan.key,
                     events = delivery.stored.events,
@@ -203,6 +224,11 @@ async fn end_badly(context: &Context, run: &Run, error: DeliverError) {
             destination: &run.claimed.destination,
             external_id: &run.claimed.external_id,
         }),
+        DeliverError::MadeRoom => Failure {
+            class: FailureClass::Transient,
+            code: "no_answer".into(),
+            text: "The destination did not answer for a while; it is tried again by itself.".into(),
+        },
         DeliverError::Database(_) | DeliverError::Gap(_) => Failure {
             class: FailureClass::Internal,
             code: "internal".into(),

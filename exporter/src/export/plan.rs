@@ -23,11 +23,11 @@ use common::{
     ids::{LeaseToken, OrgId, PlanId, RunId},
 };
 
-use super::{
-    encode::{CODEC, ENCODER_VERSION},
-    lease::Hold,
+use super::encode::{CODEC, ENCODER_VERSION};
+use crate::{
+    crash,
+    s3::{key, session::SessionKey},
 };
-use crate::s3::key;
 
 /// A run takes no new object after so long: the broker takes a message back after 30 minutes.
 const RUN_TIME: Duration = Duration::from_mins(5);
@@ -41,6 +41,17 @@ pub struct Bounds {
     pub bytes: i64,
 }
 
+/// A run that is held under a token.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    /// Whose.
+    pub org: OrgId,
+    /// Which.
+    pub id: RunId,
+    /// The token.
+    pub token: LeaseToken,
+}
+
 /// A claimed run, and how far it has come.
 #[derive(Debug)]
 pub struct Run {
@@ -48,6 +59,8 @@ pub struct Run {
     pub hold: Hold,
     /// What the claim found.
     pub claimed: Claimed,
+    /// Whether uploads of earlier objects are to be ended.
+    pub uploads_left_open: bool,
     bounds: Bounds,
     /// The last sequence number that was pending at the claim.
     target: i64,
@@ -98,11 +111,13 @@ impl Run {
             bounds,
             target: audit_events::last_seq(&tx, org).await?,
             cursor: claimed.cursor_seq,
+            uploads_left_open: claimed.uploads_left_open,
             claimed,
             events: 0,
             started: Instant::now(),
         };
         let next = run.next(&tx).await?;
+        crash::point("claiming");
         tx.commit().await?;
         Ok(Some((run, next)))
     }
@@ -147,8 +162,18 @@ impl Run {
         self.events += stored.events;
         self.bounds.bytes -= raw_bytes;
         let next = self.next(&tx).await?;
+        crash::point("storing");
         tx.commit().await?;
         Ok(next)
+    }
+
+    /// Whose session it works with.
+    pub fn session_key(&self) -> SessionKey {
+        SessionKey {
+            org: self.hold.org.clone(),
+            version: self.claimed.version,
+            external_id: self.claimed.external_id.clone(),
+        }
     }
 
     async fn next(&mut self, tx: &Transaction<'_>) -> Result<Next, db::Error> {
@@ -185,7 +210,7 @@ impl Run {
 
     /// The plan that exists, under this run; if bucket or prefix have changed since it was made, the
     /// same range under a new id and key.
-    async fn adopt(&self, tx: &Transaction<'_>) -> Result<Option<Plan>, db::Error> {
+    async fn adopt(&mut self, tx: &Transaction<'_>) -> Result<Option<Plan>, db::Error> {
         let Some(plan) = export_objects::planned(tx, &self.hold.org).await? else {
             return Ok(None);
         };
@@ -209,7 +234,9 @@ impl Run {
             }));
         }
         export_objects::abandon(tx, &self.hold.org, plan.id).await?;
-        if plan.attempted || plan.upload_id.is_some() {
+        self.uploads_left_open |= plan.unfinished_uploads;
+        // An upload that may be open is ended, or said, as one of those that were left open.
+        if plan.attempted {
             let warning = format!(
                 "The destination changed while an object was being written; s3://{}/{} may or may \
                  not exist in the old one.",
@@ -262,6 +289,7 @@ impl Run {
             first_seq: range.first_seq,
             last_seq: range.last_seq,
             upload_id: None,
+            unfinished_uploads: false,
             attempted: false,
         };
         export_objects::insert(tx, &self.hold.org, self.hold.id, &plan).await?;

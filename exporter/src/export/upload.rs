@@ -6,22 +6,23 @@ use common::{
         QueryError, audit_events,
         export_objects::{self, Plan, Stored},
     },
-    destination::Destination,
     ids::LeaseToken,
 };
 
 use super::{
     encode::{ENCODER_VERSION, Encoder, Finished, Gap},
     plan::Run,
+    uploads::{self, Ended},
 };
 use crate::{
     config::Strictness,
     context::Context,
+    crash,
     retry::{Budget, Pauses},
     s3::{
         bucket::{Bucket, Part, Receipt, sha256},
         failure::{CallError, Operation, Verdict},
-        session::SessionKey,
+        uploads::OpenUploads,
     },
 };
 
@@ -45,6 +46,9 @@ pub enum DeliverError {
     /// The events are not as they must be.
     #[error(transparent)]
     Gap(#[from] Gap),
+    /// The destination did not answer for a while, and others waited for the slot.
+    #[error("the destination does not answer, and others wait")]
+    MadeRoom,
 }
 
 impl From<common::db::Error> for DeliverError {
@@ -72,13 +76,12 @@ pub async fn deliver(
     plan: &Plan,
     budget: &mut Budget,
 ) -> Result<Delivery, DeliverError> {
-    let key = SessionKey {
-        org: run.hold.org.clone(),
-        version: run.claimed.version,
-        external_id: run.claimed.external_id.clone(),
-    };
+    let key = run.session_key();
     let mut pauses = Pauses::default();
-    let mut left_over = plan.upload_id.clone();
+    let mut uploads = OpenUploads::new(
+        plan.upload_id.clone(),
+        plan.unfinished_uploads && plan.upload_id.is_none(),
+    );
     loop {
         let session = context
             .sessions
@@ -88,7 +91,6 @@ pub async fn deliver(
             context,
             run,
             plan,
-            destination: &run.claimed.destination,
             bucket: Bucket::new(
                 &session,
                 &run.claimed.destination,
@@ -96,10 +98,8 @@ pub async fn deliver(
             ),
             token: run.hold.token,
         };
-        if let Some(upload_id) = left_over.take() {
-            attempt.abort(&upload_id).await;
-        }
-        let error = match attempt.carry_out(budget).await {
+        uploads.give_up(&attempt.bucket, &plan.key).await;
+        let error = match attempt.carry_out(&mut uploads, budget).await {
             Err(DeliverError::Call(error)) => error,
             other => return other,
         };
@@ -122,7 +122,6 @@ struct Attempt<'a> {
     context: &'a Context,
     run: &'a Run,
     plan: &'a Plan,
-    destination: &'a Destination,
     bucket: Bucket<'a>,
     token: LeaseToken,
 }
@@ -135,38 +134,56 @@ struct Upload {
 
 impl Attempt<'_> {
     /// One request for an object below a part's size, an upload in parts for a larger one.
-    async fn carry_out(&self, budget: &mut Budget) -> Result<Delivery, DeliverError> {
-        let mut upload = None;
-        let delivered = self.stream(&mut upload, budget).await;
-        if let (Err(DeliverError::Call(_)), Some(upload)) = (&delivered, upload) {
-            self.abort(&upload.id).await;
+    async fn carry_out(
+        &self,
+        uploads: &mut OpenUploads,
+        budget: &mut Budget,
+    ) -> Result<Delivery, DeliverError> {
+        let delivered = self.stream(uploads, budget).await;
+        let key = &self.plan.key;
+        if let Err(DeliverError::Call(_) | DeliverError::LeaseLost) = delivered {
+            uploads.give_up(&self.bucket, key).await;
         }
-        delivered
+        let mut delivery = delivered?;
+        // Before the object counts as stored: a crash until then leads here again.
+        let ended =
+            uploads::end_or_say(self.context, self.run, uploads, &self.bucket, key, budget).await?;
+        delivery.stored.unfinished_uploads = ended == Ended::NotYet;
+        Ok(delivery)
     }
 
     async fn stream(
         &self,
-        upload: &mut Option<Upload>,
+        uploads: &mut OpenUploads,
         budget: &mut Budget,
     ) -> Result<Delivery, DeliverError> {
+        let mut upload = None;
         let mut encoder = Encoder::new(self.plan.first_seq);
         while encoder.next_seq() <= self.plan.last_seq {
             encoder = self.read_page(encoder).await?;
             while let Some(part) = encoder.take_part() {
-                if upload.is_none() {
-                    *upload = Some(self.create(budget).await?);
-                }
-                if let Some(upload) = upload {
-                    self.send_part(upload, part, budget).await?;
-                }
+                let upload = match &mut upload {
+                    Some(upload) => upload,
+                    none => none.insert(self.create(uploads, budget).await?),
+                };
+                self.send_part(upload, part, budget).await?;
+                crash::point("part");
             }
         }
         let finished = tokio::task::block_in_place(|| encoder.finish());
         self.announce_bytes(&finished.sha256).await?;
+        crash::point("announced");
         let receipt = match upload {
             None => self.put(&finished, budget).await,
-            Some(upload) => self.complete(upload, finished.rest.clone(), budget).await,
+            Some(upload) => {
+                let receipt = self.complete(upload, finished.rest.clone(), budget).await;
+                if receipt.is_ok() {
+                    uploads.completed();
+                }
+                receipt
+            }
         };
+        crash::point("visible");
         self.delivery(&finished, receipt)
     }
 
@@ -195,19 +212,27 @@ impl Attempt<'_> {
         Ok(packing.await.expect("compressing does not panic")?)
     }
 
-    async fn create(&self, budget: &mut Budget) -> Result<Upload, DeliverError> {
-        let id = budget
-            .retry(|| self.bucket.create_upload(&self.plan.key))
-            .await?;
-        // Known before it is filled, so that whoever comes after a crash can give it up.
-        let client = self.context.client().await?;
+    /// Begins an upload. That there may be one is committed first, its id afterwards, so that whoever
+    /// comes after a crash can end it.
+    async fn create(
+        &self,
+        uploads: &mut OpenUploads,
+        budget: &mut Budget,
+    ) -> Result<Upload, DeliverError> {
         let org = &self.run.hold.org;
-        let held =
-            export_objects::set_upload(&client, org, self.plan.id, self.token, Some(&id)).await?;
-        if !held {
-            self.abort(&id).await;
+        let client = self.context.client().await?;
+        if !export_objects::expect_upload(&client, org, self.plan.id, self.token).await? {
             return Err(DeliverError::LeaseLost);
         }
+        drop(client);
+        crash::point("upload-expected");
+        let id = uploads.begin(&self.bucket, &self.plan.key, budget).await?;
+        crash::point("upload-begun");
+        let client = self.context.client().await?;
+        if !export_objects::set_upload(&client, org, self.plan.id, self.token, &id).await? {
+            return Err(DeliverError::LeaseLost);
+        }
+        crash::point("upload-known");
         Ok(Upload {
             id,
             parts: Vec::new(),
@@ -260,16 +285,17 @@ impl Attempt<'_> {
 
     async fn complete(
         &self,
-        upload: &mut Upload,
+        mut upload: Upload,
         rest: Bytes,
         budget: &mut Budget,
     ) -> Result<Receipt, CallError> {
         if !rest.is_empty() {
-            self.send_part(upload, rest, budget).await?;
+            self.send_part(&mut upload, rest, budget).await?;
         }
+        crash::point("parts");
         let Upload { id, parts } = upload;
         budget
-            .retry(|| self.bucket.complete_upload(&self.plan.key, id, parts))
+            .retry(|| self.bucket.complete_upload(&self.plan.key, &id, &parts))
             .await
     }
 
@@ -298,20 +324,9 @@ impl Attempt<'_> {
                 etag: receipt.etag,
                 version_id: receipt.version_id,
                 by_this_attempt,
+                unfinished_uploads: false,
             },
             raw_bytes: finished.raw_bytes,
         })
-    }
-
-    /// Gives an upload up, best effort: the role need not be allowed to.
-    async fn abort(&self, upload_id: &str) {
-        if let Err(error) = self.bucket.abort_upload(&self.plan.key, upload_id).await {
-            tracing::debug!(
-                %error,
-                bucket = %self.destination.bucket,
-                key = self.plan.key,
-                "an upload stays behind until the bucket's lifecycle rule ends it",
-            );
-        }
     }
 }

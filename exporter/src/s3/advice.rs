@@ -94,6 +94,7 @@ fn s3_text(error: &CallError, subject: &Subject<'_>) -> String {
             let action = match error.operation {
                 Operation::DeleteObject => "s3:DeleteObject",
                 Operation::AbortMultipartUpload => "s3:AbortMultipartUpload",
+                Operation::ListMultipartUploads => "s3:ListBucketMultipartUploads",
                 _ => "s3:PutObject",
             };
             let keys = match prefix.as_str() {

@@ -58,6 +58,16 @@ impl<'a> Bucket<'a> {
         }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.name
+    }
+
+    /// Another bucket of the same region, as far as the role reaches.
+    pub fn elsewhere(self, name: &'a str) -> Self {
+        Self { name, ..self }
+    }
+
     /// Writes a whole object.
     ///
     /// # Errors
@@ -198,6 +208,28 @@ impl<'a> Bucket<'a> {
             .await
             .map_err(|e| CallError::new(Operation::AbortMultipartUpload, &e))?;
         Ok(())
+    }
+
+    /// The ids of the uploads of a key that are neither complete nor given up: at most a thousand.
+    ///
+    /// # Errors
+    /// S3's; the role need not be allowed to.
+    pub async fn open_uploads(&self, key: &str) -> Result<Vec<String>, CallError> {
+        let output = self
+            .session
+            .client()
+            .list_multipart_uploads()
+            .bucket(self.name)
+            .prefix(key)
+            .expected_bucket_owner(self.owner)
+            .send()
+            .await
+            .map_err(|e| CallError::new(Operation::ListMultipartUploads, &e))?;
+        let uploads = output.uploads.unwrap_or_default().into_iter();
+        Ok(uploads
+            .filter(|upload| upload.key.as_deref() == Some(key))
+            .filter_map(|upload| upload.upload_id)
+            .collect())
     }
 
     /// Removes a test's object.

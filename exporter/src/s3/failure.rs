@@ -24,6 +24,8 @@ pub enum Operation {
     CompleteMultipartUpload,
     /// The end of an upload that is given up.
     AbortMultipartUpload,
+    /// The search for uploads of which nobody knows the id.
+    ListMultipartUploads,
     /// Removing a test's object.
     DeleteObject,
 }
@@ -250,6 +252,10 @@ impl Retryable for CallError {
     fn is_transient(&self) -> bool {
         self.verdict == Verdict::Transient
     }
+
+    fn is_timeout(&self) -> bool {
+        self.code == TIMEOUT
+    }
 }
 
 impl fmt::Display for CallError {
@@ -260,10 +266,13 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
+/// The name for an answer that did not come in time.
+const TIMEOUT: &str = "timeout";
+
 fn transport_code<E>(error: &SdkError<E, HttpResponse>) -> &'static str {
     match error {
-        SdkError::TimeoutError(_) => "timeout",
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => "timeout",
+        SdkError::TimeoutError(_) => TIMEOUT,
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => TIMEOUT,
         SdkError::DispatchFailure(_) => "connection_failed",
         SdkError::ResponseError(_) => "unreadable_response",
         _ => "request_failed",

@@ -6,3 +6,4 @@ mod clock;
 pub mod failure;
 pub mod key;
 pub mod session;
+pub mod uploads;

@@ -13,8 +13,8 @@ use crate::ids::{OrgId, RunId};
 
 pub use scheduler::{mark_unpublished, take_back_expired, take_unpublished};
 pub use worker::{
-    Claimed, Delivered, GiveBackPauses, add_object, claim, fail, give_back, reject_inactive, renew,
-    succeed, warn,
+    Claimed, Delivered, GiveBackPauses, add_object, claim, fail, give_back, others_wait,
+    reject_inactive, renew, succeed, warn,
 };
 
 /// A run as it is shown.

@@ -24,6 +24,10 @@ pub struct Claimed {
     pub external_id: String,
     /// The last delivered sequence number.
     pub cursor_seq: i64,
+    /// How often the run was claimed, this time included.
+    pub attempts: i32,
+    /// Whether uploads of earlier objects may be open.
+    pub uploads_left_open: bool,
     /// Where the outcome goes besides the results exchange.
     pub reply_to: ReplyTo,
 }
@@ -52,7 +56,10 @@ pub async fn claim(
               where r.org_id = $1 and r.id = $2 and r.state = 'queued' and r.not_before <= now()
                 and c.org_id = r.org_id and delivery_state(c, s) = 'active'
              returning c.bucket, c.region, c.role_arn, c.prefix, c.version, s.cursor_seq,
-                       o.external_id, r.reply_to, r.correlation_id",
+                       o.external_id, r.attempts, r.reply_to, r.correlation_id,
+                       exists (select from export_objects p
+                                where p.org_id = r.org_id and p.unfinished_uploads
+                                  and p.state <> 'planned') as uploads_left_open",
         )
         .await?;
     let row = db
@@ -67,6 +74,8 @@ fn claimed(row: &Row) -> Result<Claimed, Error> {
         version: row.get("version"),
         external_id: row.get("external_id"),
         cursor_seq: row.get("cursor_seq"),
+        attempts: row.get("attempts"),
+        uploads_left_open: row.get("uploads_left_open"),
         reply_to: ReplyTo {
             queue: row.get("reply_to"),
             correlation_id: row.get("correlation_id"),
@@ -125,6 +134,21 @@ pub async fn renew(
         .execute(&statement, &[org, &id, &token, &seconds(lease)])
         .await?
         == 1)
+}
+
+/// Whether runs have been due for a while and nobody has had a slot for them.
+///
+/// # Errors
+/// Postgres's.
+pub async fn others_wait(db: &impl GenericClient) -> Result<bool, Error> {
+    let statement = db
+        .prepare_cached(
+            "select exists (select from export_runs
+                             where state = 'queued'
+                               and not_before < now() - interval '2 seconds') as wait",
+        )
+        .await?;
+    Ok(db.query_one(&statement, &[]).await?.get("wait"))
 }
 
 /// Adds a stored object to what the run delivered; false when the lease was lost.

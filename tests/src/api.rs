@@ -1,11 +1,14 @@
 //! The REST API as its clients see it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use reqwest::{Method, header::HeaderMap};
 use serde_json::Value;
 
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, eventually};
 
 /// Members that an error body may have beside `error` and `code`.
 const ERROR_EXTRAS: [&str; 2] = ["field", "index"];
@@ -32,6 +35,22 @@ impl Api {
     /// From now on an answer that holds this text fails the test, whatever was asked.
     pub fn must_never_show(&self, text: &str) {
         self.never_shown.lock().unwrap().push(text.to_owned());
+    }
+
+    /// Waits until a program has Postgres and the broker; this is a client of its admin listener.
+    pub async fn wait_until_ready(&self) {
+        let look = || async {
+            let answer = self.ask("GET", "/readyz").try_send().await;
+            answer
+                .is_ok_and(|answer| answer.status == 200)
+                .then_some(())
+        };
+        eventually("a program is ready", look).await;
+    }
+
+    /// `HOST:PORT`, for clients that do not speak HTTP as they should.
+    pub fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
     }
 
     /// Asks for something.
@@ -78,12 +97,25 @@ impl Request {
         self.map(|r| r.header("content-type", content_type).body(body))
     }
 
+    /// Gives the answer no longer than this.
+    pub fn timeout(self, time: Duration) -> Self {
+        self.map(|r| r.timeout(time))
+    }
+
     /// The answer.
     pub async fn send(self) -> Answer {
-        let response = self.request.send().await.expect("the API answers");
+        self.try_send().await.expect("the API answers")
+    }
+
+    /// The answer of an API that may be away.
+    ///
+    /// # Errors
+    /// There was no answer, or not all of it.
+    pub async fn try_send(self) -> reqwest::Result<Answer> {
+        let response = self.request.send().await?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
-        let text = response.text().await.expect("the answer is complete");
+        let text = response.text().await?;
         for secret in self.never_shown.lock().unwrap().iter() {
             assert!(
                 !text.contains(secret.as_str()),
@@ -94,11 +126,11 @@ impl Request {
                 "{headers:?}"
             );
         }
-        Answer {
+        Ok(Answer {
             status,
             headers,
             text,
-        }
+        })
     }
 }
 

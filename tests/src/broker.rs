@@ -1,6 +1,8 @@
 //! A RabbitMQ vhost of the test's own, and what other programs do with the queues in it.
 
-use std::time::Duration;
+mod breaking;
+
+use std::{net::SocketAddr, time::Duration};
 
 use common::queue::topology;
 use futures_util::StreamExt;
@@ -8,8 +10,8 @@ use lapin::{
     BasicProperties, Channel, Connection, Consumer,
     message::Delivery,
     options::{
-        BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions,
-        QueueBindOptions, QueueDeclareOptions,
+        BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicRejectOptions,
+        ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
     },
     types::FieldTable,
 };
@@ -18,6 +20,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{env::required, wait::PATIENCE};
+
+/// Where RabbitMQ listens, for a proxy before it.
+pub fn address() -> SocketAddr {
+    let url: reqwest::Url = required("AMQP_URL").parse().expect("AMQP_URL is a URL");
+    let (host, port) = (url.host_str().unwrap(), url.port().unwrap_or(5672));
+    let address = format!("{host}:{port}").parse();
+    address.expect("the host of AMQP_URL is an address")
+}
 
 /// A vhost.
 #[derive(Debug)]
@@ -42,19 +52,44 @@ impl Vhost {
         }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its URL.
     pub fn amqp_url(&self) -> &str {
         &self.amqp_url
     }
 
-    /// Throws away what waits in a queue.
-    pub async fn purge(&self, queue: &str) {
-        let path = format!("queues/{}/{queue}/contents", self.name);
-        manage(Method::DELETE, &path, json!({})).await;
+    /// Makes a user with this password, and returns the URL with it in place of the usual one.
+    pub async fn add_user(&self, password: &str) -> String {
+        let user = &self.name;
+        let body = json!({"password": password, "tags": ""});
+        manage(Method::PUT, &format!("users/{user}"), body).await;
+        let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
+        manage(Method::PUT, &format!("permissions/{user}/{user}"), all).await;
+        let mut url: reqwest::Url = self.amqp_url.parse().unwrap();
+        url.set_username(user).unwrap();
+        url.set_password(Some(password)).unwrap();
+        url.into()
     }
 
-    /// Removes it with all its queues; best effort.
+    /// Throws away what waits in a queue.
+    pub async fn purge(&self, queue: &str) {
+        assert!(self.try_purge(queue).await, "{queue} is not purged");
+    }
+
+    /// Likewise; false where the broker does not do it now, as after a start.
+    pub async fn try_purge(&self, queue: &str) -> bool {
+        let path = format!("queues/{}/{queue}/contents", self.name);
+        let answer = ask(Method::DELETE, &path, json!({})).await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Removes it with all its queues, and the user that it may have; best effort.
     pub async fn delete_now(&self) {
+        let _ = ask(Method::DELETE, &format!("users/{}", self.name), json!({})).await;
         let _ = ask(Method::DELETE, &format!("vhosts/{}", self.name), json!({})).await;
     }
 
@@ -109,6 +144,30 @@ pub struct Message {
     pub correlation_id: Option<String>,
     /// Why it is a dead letter.
     pub reason: Option<String>,
+    /// Why the broker made it a dead letter, and where.
+    pub death: Option<Death>,
+}
+
+/// What the broker says of a dead letter.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Death {
+    /// Such as `rejected` or `delivery_limit`.
+    pub reason: String,
+    /// The queue where it had waited.
+    pub queue: String,
+}
+
+impl Death {
+    /// Reads the newest entry of the header `x-death`.
+    fn of(headers: &FieldTable) -> Option<Self> {
+        let deaths = headers.inner().get("x-death")?.as_array()?;
+        let death = deaths.as_slice().first()?.as_field_table()?;
+        let text = |name: &str| Some(death.inner().get(name)?.as_long_string()?.to_string());
+        Some(Self {
+            reason: text("reason")?,
+            queue: text("queue")?,
+        })
+    }
 }
 
 impl From<Delivery> for Message {
@@ -124,6 +183,7 @@ impl From<Delivery> for Message {
             body: serde_json::from_slice(&delivery.data).unwrap_or_default(),
             correlation_id: correlation_id.map(ToString::to_string),
             reason,
+            death: Death::of(&headers),
             bytes: delivery.data,
         }
     }
@@ -208,18 +268,32 @@ impl OtherProgram {
         (name, Listener(consumer))
     }
 
-    /// The next dead letter.
-    pub async fn dead_letter(&self) -> Message {
-        let what = "a dead letter";
-        crate::eventually(what, || async {
-            let get = BasicGetOptions { no_ack: true };
-            let got = self
+    /// Takes messages out of a queue and gives them back, again and again, until one is a dead letter;
+    /// returns it.
+    pub async fn reject_until_dead(&self, queue: &str) -> Message {
+        crate::eventually("a message is rejected too often", || async {
+            let get = self
                 .channel
-                .basic_get(topology::DEAD_LETTERS.into(), get)
-                .await;
-            got.unwrap().map(|message| message.delivery.into())
+                .basic_get(queue.into(), BasicGetOptions::default());
+            if let Some(message) = get.await.unwrap() {
+                let again = BasicRejectOptions { requeue: true };
+                message.reject(again).await.unwrap();
+            }
+            self.take(topology::DEAD_LETTERS).await
         })
         .await
+    }
+
+    /// Takes a message out of a queue, if there is one.
+    async fn take(&self, queue: &str) -> Option<Message> {
+        let get = BasicGetOptions { no_ack: true };
+        let got = self.channel.basic_get(queue.into(), get).await.unwrap();
+        got.map(|message| message.delivery.into())
+    }
+
+    /// The next dead letter.
+    pub async fn dead_letter(&self) -> Message {
+        crate::eventually("a dead letter", || self.take(topology::DEAD_LETTERS)).await
     }
 }
 

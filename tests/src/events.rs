@@ -210,6 +210,37 @@ impl Iterator for Generator {
     }
 }
 
+/// Events whose text compresses to five sixths at best, each of about this many bytes: the fewest
+/// bytes of text that make an object of so many compressed ones.
+pub fn noise_events(seed: u64, count: usize, bytes: usize) -> Vec<Event> {
+    let mut random = Generator::new(seed);
+    let plain: Vec<char> = (' '..='~').filter(|c| !['"', '\\'].contains(c)).collect();
+    let choices = plain.len() as u64;
+    let mut noise = || {
+        let mut text = String::with_capacity(bytes);
+        while text.len() < bytes {
+            // A number of 64 bits holds nine choices of 93.
+            let mut number = random.random();
+            for _ in 0..9 {
+                text.push(plain[usize::try_from(number % choices).unwrap()]);
+                number /= choices;
+            }
+        }
+        text
+    };
+    (1..=count)
+        .map(|n| Event {
+            id: format!("noise-{seed:x}-{n:06}"),
+            occurred_at: "2026-01-31T09:00:00Z".into(),
+            rest: format!(
+                r#","action":"document.read","actor":{{"type":"user","id":"u-17"}},"metadata":{{"noise":"{}"}}}}"#,
+                noise()
+            )
+            .into(),
+        })
+        .collect()
+}
+
 /// The first events of a seed.
 pub fn events(seed: u64, count: usize) -> Vec<Event> {
     Generator::new(seed).take(count).collect()
@@ -240,6 +271,12 @@ mod tests {
         ] {
             assert!(text.contains(value), "{value}");
         }
+        let noise = noise_events(7, 3, 2_000);
+        assert!(
+            noise
+                .iter()
+                .all(|e| serde_json::from_str::<&RawValue>(&e.json()).is_ok())
+        );
         let large = Generator::new(7).bytes(1_500).take(50);
         assert!(
             large

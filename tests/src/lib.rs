@@ -12,14 +12,18 @@
 pub mod api;
 pub mod broker;
 pub mod bucket;
+pub mod checker;
 pub mod customer;
 pub mod database;
 mod env;
 pub mod events;
+pub mod faults;
 pub mod ministack;
 pub mod org;
 pub mod process;
+pub mod report;
 pub mod schema;
+pub mod servers;
 pub mod tokens;
 pub mod wait;
 pub mod world;

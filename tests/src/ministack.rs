@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, SystemTime},
@@ -21,12 +20,11 @@ use aws_sigv4::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use uuid::Uuid;
 
 use crate::{
     Bucket, Org,
     env::required,
-    process::Process,
+    process::{Process, free_port},
     wait::within,
     world::{REGION, sdk_config_of},
 };
@@ -217,18 +215,6 @@ impl Ministack {
         let text = answer.text().await.unwrap();
         assert!(status.is_success(), "{action}: {status}: {text}");
         text
-    }
-}
-
-/// A port that is free, from below those that systems give to whoever asks for any: such a one
-/// could be another's by the time the server listens.
-fn free_port() -> u16 {
-    loop {
-        let [a, b, ..] = *Uuid::new_v4().as_bytes();
-        let port = 20_000 + u16::from_be_bytes([a, b]) % 10_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::{
     fs::{self, File},
+    net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::Mutex,
 };
 
@@ -71,16 +72,16 @@ impl Process {
         eventually("the end of a process after SIGTERM", look).await
     }
 
-    /// How it ended, once it has.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
-    }
-
     /// Fails if it has ended.
     pub fn must_run(&mut self) {
-        if let Some(status) = self.child.try_wait().unwrap() {
+        if let Some(status) = self.ended() {
             panic!("it has ended with {status}:\n{}", self.log());
         }
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// The most memory that it ever had, in KiB.
@@ -104,17 +105,34 @@ impl Drop for Process {
     }
 }
 
+/// A port that is free, from below those that systems give to whoever asks for any: such a one
+/// could be another's by the time the server listens.
+pub fn free_port() -> u16 {
+    loop {
+        let [a, b, ..] = *uuid::Uuid::new_v4().as_bytes();
+        let port = 20_000 + u16::from_be_bytes([a, b]) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// What a program of `AUDIT_EXPORT_TEST_BIN_DIR` prints when it is run with no environment but this.
 pub fn output_of(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let output = run_to_end(program, arguments, environment);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What it prints, and how it ends, well or not.
+pub fn run_to_end(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let path = Path::new(&required("AUDIT_EXPORT_TEST_BIN_DIR")).join(program);
     let mut command = Command::new(&path);
     command
         .env_clear()
         .envs(environment.iter().copied())
         .args(arguments);
-    let output = command
+    command
         .output()
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

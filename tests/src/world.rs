@@ -1,17 +1,20 @@
 //! Everything that one test needs, for itself alone.
 
 use std::{
-    path::PathBuf,
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, Once,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use clap::Parser;
-use local_aws::{LocalAws, Options};
+use local_aws::{LocalAws, OpenUpload, Options};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tempfile::TempDir;
@@ -23,14 +26,17 @@ use crate::{
     Customer, Org,
     api::Api,
     broker::Vhost,
+    checker::{self, Sent, Verdict},
     database::Database,
-    process::Process,
+    process::{Process, free_port},
     tokens,
     wait::{PATIENCE, eventually},
 };
 
 /// The region of the exporter, and of buckets where a test says nothing else.
 pub const REGION: &str = "eu-central-1";
+/// How long the removal of database and vhost may take; what is left goes with the servers.
+const CLEANING_TIME: Duration = Duration::from_secs(10);
 /// The exporter's own identity.
 pub const PRINCIPAL_ARN: &str = "arn:aws:iam::111111111111:user/audit-export";
 /// Its access key.
@@ -80,25 +86,16 @@ impl World {
 
     /// A world with changed settings of the API.
     pub async fn start_with(change: impl FnOnce(&mut api::config::Config)) -> Self {
-        log_for_failures();
-        let dir = TempDir::new().unwrap();
-        let (database, broker, aws) =
-            tokio::join!(Database::create(), Vhost::create(), start_aws(&dir));
         let (listener, base) = listen().await;
         let (admin, admin_base) = listen().await;
-        let world = Self {
-            api: Api::new(base),
-            aws: Arc::new(aws),
-            database,
-            broker,
-            dir,
-            end: CancellationToken::new(),
-            tasks: Mutex::default(),
-            customers: AtomicU32::new(0),
-        };
+        let world = Self::start_without_api(base).await;
         let mut config = world.api_config();
         change(&mut config);
-        let has_broker = config.amqp_url.expose_secret() == world.broker.amqp_url();
+        // Straight or through a proxy.
+        let has_broker = config
+            .amqp_url
+            .expose_secret()
+            .contains(world.broker.name());
         let end = world.end.clone();
         world.keep(tokio::spawn(async move {
             api::serve(config, listener, Some(admin), end)
@@ -112,6 +109,24 @@ impl World {
         };
         eventually("the API is ready", ready).await;
         world
+    }
+
+    /// A world in which the test starts the API itself, at this address.
+    pub async fn start_without_api(base: String) -> Self {
+        log_for_failures();
+        let dir = TempDir::new().unwrap();
+        let (database, broker, aws) =
+            tokio::join!(Database::create(), Vhost::create(), start_aws(&dir));
+        Self {
+            api: Api::new(base),
+            aws: Arc::new(aws),
+            database,
+            broker,
+            dir,
+            end: CancellationToken::new(),
+            tasks: Mutex::default(),
+            customers: AtomicU32::new(0),
+        }
     }
 
     fn api_config(&self) -> api::config::Config {
@@ -224,6 +239,70 @@ impl World {
         Process::start("audit-export-exporter", &all, self.dir.path())
     }
 
+    /// Starts an API as a process of its own, with these settings besides those of the API that
+    /// [`Self::start`] starts, and waits until it answers.
+    pub async fn spawn_api(&self, settings: &[(&str, &str)]) -> (Process, Api) {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let mut all = vec![
+            ("DATABASE_URL", self.database.url()),
+            ("AMQP_URL", self.broker.amqp_url()),
+            ("AUDIT_EXPORT_LISTEN", &listen),
+            ("AUDIT_EXPORT_JWT_SECRET", tokens::SECRET),
+            ("AUDIT_EXPORT_JWT_ISSUER", tokens::ISSUER),
+            ("AUDIT_EXPORT_JWT_AUDIENCE", tokens::AUDIENCE),
+            ("AUDIT_EXPORT_INTERVAL_SECONDS", "1"),
+            ("AUDIT_EXPORT_REPUBLISH_SECONDS", "2"),
+            ("AUDIT_EXPORT_PRINCIPAL_ARN", PRINCIPAL_ARN),
+        ];
+        all.extend_from_slice(settings);
+        let process = Process::start("audit-export-api", &all, self.dir.path());
+        let mut listen = all
+            .iter()
+            .rev()
+            .filter(|(name, _)| *name == "AUDIT_EXPORT_LISTEN");
+        let api = Api::new(format!("http://{}", listen.next().unwrap().1));
+        let look = || async {
+            let answer = api.ask("GET", "/openapi.json").try_send().await;
+            answer
+                .is_ok_and(|answer| answer.status == 200)
+                .then_some(())
+        };
+        eventually("the API answers", look).await;
+        (process, api)
+    }
+
+    /// Copies what the processes of this world have printed.
+    pub fn copy_logs(&self, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(self.dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+
+    /// The uploads that are open, each with its bucket.
+    pub fn open_uploads(&self) -> Vec<(String, OpenUpload)> {
+        let state = self.aws.state();
+        let of_bucket = |bucket: &local_aws::Bucket| {
+            let open = self.aws.open_uploads(&bucket.name).into_iter();
+            let name = bucket.name.clone();
+            open.map(move |upload| (name.clone(), upload))
+        };
+        state.buckets.iter().flat_map(of_bucket).collect()
+    }
+
+    /// Decides whether these events, whose appends were acknowledged, were delivered as promised.
+    pub async fn check(&self, sent: &BTreeMap<String, Vec<Sent>>) -> Verdict {
+        let aws = checker::Aws {
+            data_dir: &self.data_dir(),
+            writes: &self.aws.write_log(),
+            open_uploads: &self.open_uploads(),
+        };
+        checker::check(&self.database.client().await, &aws, sent).await
+    }
+
     fn keep(&self, task: JoinHandle<()>) {
         self.tasks.lock().unwrap().push(task);
     }
@@ -274,7 +353,8 @@ impl World {
         (id, secret)
     }
 
-    fn data_dir(&self) -> PathBuf {
+    /// Where the buckets lie, each a folder.
+    pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("s3")
     }
 
@@ -300,7 +380,7 @@ impl Drop for World {
             Handle::current().block_on(async {
                 let cleaning =
                     async { tokio::join!(self.database.drop_now(), self.broker.delete_now()) };
-                let _ = tokio::time::timeout(PATIENCE, cleaning).await;
+                let _ = tokio::time::timeout(CLEANING_TIME, cleaning).await;
             });
         });
     }

@@ -105,6 +105,7 @@ impl S3Access for Gate {
             &self.0.sessions,
             &credentials.access_key,
             token.as_deref(),
+            self.0.clock.now(),
         )
         .map_err(bad_credentials)?;
         slot.set(|info| info.principal = Some(caller.arn().to_owned()));

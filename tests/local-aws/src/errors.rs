@@ -58,13 +58,18 @@ impl Fault {
         Self { code, message }
     }
 
-    /// The document that S3 sends. `region` is what the signature should have named.
-    pub(crate) fn s3_xml(&self, resource: &str, request_id: &str, region: Option<&str>) -> String {
+    /// The document that S3 sends, with what it adds to some errors.
+    pub(crate) fn s3_xml(
+        &self,
+        resource: &str,
+        request_id: &str,
+        details: &[(&str, String)],
+    ) -> String {
         let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
         push(&mut xml, "Code", &self.code);
         push(&mut xml, "Message", &self.message);
-        if let Some(region) = region {
-            push(&mut xml, "Region", region);
+        for (name, text) in details {
+            push(&mut xml, name, text);
         }
         push(&mut xml, "Resource", resource);
         push(&mut xml, "RequestId", request_id);
@@ -128,9 +133,6 @@ fn usual_message(code: &str) -> &'static str {
             "The request signature we calculated does not match the signature you provided. Check your \
              key and signing method."
         }
-        "RequestTimeTooSkewed" => {
-            "The difference between the request time and the current time is too large."
-        }
         "NoSuchBucket" => "The specified bucket does not exist",
         "NoSuchKey" => "The specified key does not exist.",
         "InvalidBucketName" => "The specified bucket is not valid.",
@@ -154,7 +156,7 @@ mod tests {
             code: "AccessDenied".into(),
             message: "on \"arn:<a>&'b'\"".into(),
         };
-        let xml = fault.s3_xml("/b/k", "ID", Some("eu-central-1"));
+        let xml = fault.s3_xml("/b/k", "ID", &[("Region", "eu-central-1".into())]);
         assert_eq!(Fault::read(&xml), fault);
         assert!(xml.contains("<Region>eu-central-1</Region>"));
         assert_eq!(Fault::read(&fault.sts_xml("ID")), fault);

@@ -31,6 +31,7 @@ impl Caller {
         sessions: &Sessions,
         access_key_id: &str,
         token: Option<&str>,
+        now: Timestamp,
     ) -> Result<Self, BadCredentials> {
         if let Some(user) = state.user_by_key(access_key_id) {
             return match token {
@@ -46,7 +47,7 @@ impl Caller {
         match token {
             None => Err(BadCredentials::UnknownKey),
             Some(token) if token != session.token => Err(BadCredentials::BadToken),
-            Some(_) if session.expires <= Timestamp::now() => Err(BadCredentials::Expired),
+            Some(_) if session.expires <= now => Err(BadCredentials::Expired),
             Some(_) => Ok(Self::Session(session)),
         }
     }

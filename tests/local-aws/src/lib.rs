@@ -6,6 +6,7 @@
 
 mod access;
 mod checksum;
+mod clock;
 mod condition;
 mod errors;
 mod identity;
@@ -34,7 +35,8 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -112,6 +114,7 @@ struct App {
     store: store::Store,
     uploads: uploads::Uploads,
     log: log::Log,
+    clock: clock::Clock,
     started: Timestamp,
 }
 
@@ -150,12 +153,14 @@ impl LocalAws {
             store,
             uploads,
             log,
+            clock: clock::Clock::default(),
             started: Timestamp::now(),
         });
         let mut builder = S3ServiceBuilder::new(s3::Api(Arc::clone(&app)));
         builder.set_auth(access::Gate(Arc::clone(&app)));
         builder.set_access(access::Gate(Arc::clone(&app)));
         builder.set_route(sts::Sts(Arc::clone(&app)));
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(s3s_config()))));
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let ends = (stop.clone(), cut.clone());
         let task = tokio::spawn(accept(listener, Arc::clone(&app), builder.build(), ends));
@@ -192,7 +197,19 @@ impl LocalAws {
     /// Ends every session now, though its holder was told a later time: the next call with it gets
     /// `ExpiredToken`.
     pub fn expire_sessions(&self) -> io::Result<()> {
-        self.app.sessions.expire_all()
+        self.app.sessions.expire_all(self.app.clock.now())
+    }
+
+    /// Sets the server's clock: from now on its time is the system's plus this, to the millisecond,
+    /// for the check of requests' times, the `Date` of answers, the end of sessions, and the times of
+    /// objects and uploads. The logs keep the system's time, and so does the end of presigned URLs.
+    pub fn set_clock_offset(&self, offset: SignedDuration) {
+        self.app.clock.set_offset(offset);
+    }
+
+    /// The secret keys and tokens of all sessions, for whoever looks for them where they must not be.
+    pub fn session_secrets(&self) -> Vec<String> {
+        self.app.sessions.secrets()
     }
 
     /// Every write that took effect since the start, in order.
@@ -246,6 +263,13 @@ impl Drop for LocalAws {
         // The connections belong to the task and end with it.
         self.task.abort();
     }
+}
+
+/// Requests' times are checked by this server's own clock, so s3s is to let all of them pass.
+fn s3s_config() -> S3Config {
+    let mut config = S3Config::default();
+    config.presigned_url_max_skew_time_secs = u32::MAX;
+    config
 }
 
 async fn accept(

@@ -6,7 +6,6 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::{self, ETag};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
@@ -54,7 +53,7 @@ pub(crate) fn create(
         id: uuid::Uuid::new_v4().simple().to_string(),
         bucket: input.bucket,
         key: input.key,
-        initiated: Timestamp::now(),
+        initiated: app.clock.now(),
         headers,
         algorithm,
         full_object,
@@ -113,7 +112,7 @@ pub(crate) async fn upload_part(
         size: got.size,
         md5: got.md5,
         checksum: got.checksum,
-        modified: Timestamp::now(),
+        modified: app.clock.now(),
     };
     let sums = to_dto(part.checksum.as_ref());
     let output = dto::UploadPartOutput {
@@ -194,7 +193,7 @@ pub(crate) async fn complete(
         key: upload.key.clone(),
         size,
         etag: multipart_etag(&parts),
-        modified: Timestamp::now(),
+        modified: app.clock.now(),
         headers: upload.headers.clone(),
         checksum,
     };

@@ -77,7 +77,7 @@ pub(crate) async fn put(
         key: input.key,
         size: got.size,
         etag: hex(&got.md5),
-        modified: Timestamp::now(),
+        modified: app.clock.now(),
         headers,
         checksum: got.checksum,
     };

@@ -62,7 +62,11 @@ pub(crate) async fn answer(
         Body::http_body(incoming.clone())
     };
 
-    let response = s3.call(Request::from_parts(parts, body)).await?;
+    let skew = app.clock.skew(&parts.headers, &parts.uri);
+    let response = match skew {
+        None => s3.call(Request::from_parts(parts, body)).await?,
+        Some(_) => refusal(StatusCode::FORBIDDEN),
+    };
     // A client that is still sending would take a closed connection for a network fault and never
     // see the refusal.
     drain(incoming).await;
@@ -74,7 +78,16 @@ pub(crate) async fn answer(
         } else {
             let (head, body) = response.into_parts();
             let text = body.collect().await.map_err(HttpError::new)?.to_bytes();
-            let mut fault = Fault::read(&String::from_utf8_lossy(&text));
+            let mut details = Vec::new();
+            let mut fault = match skew {
+                Some(skew) if is_sts => skew.sts_fault(),
+                Some(skew) => {
+                    let (fault, times) = skew.s3_fault();
+                    details.extend(times);
+                    fault
+                }
+                None => Fault::read(&String::from_utf8_lossy(&text)),
+            };
             let mut status = head.status;
             // s3s takes a wrong payload hash of an XML body for a failure of its own.
             if wrong_payload && fault.code == "InternalError" {
@@ -88,7 +101,8 @@ pub(crate) async fn answer(
                 (status, fault) = sts::translate(status, fault);
                 fault.sts_xml(&request_id)
             } else {
-                fault.s3_xml(&path, &request_id, info.right_region.as_deref())
+                details.extend(info.right_region.clone().map(|region| ("Region", region)));
+                fault.s3_xml(&path, &request_id, &details)
             };
             (
                 error_response(status, head.headers, xml, method == Method::HEAD),
@@ -97,6 +111,8 @@ pub(crate) async fn answer(
         };
     let headers = response.headers_mut();
     insert(headers, "x-amz-request-id", &request_id);
+    let date = app.clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT");
+    insert(headers, "date", &date.to_string());
     if is_sts {
         insert(headers, "x-amzn-requestid", &request_id);
     }
@@ -128,6 +144,13 @@ pub(crate) async fn answer(
     );
     app.log.called(record);
     Ok(response)
+}
+
+/// An answer without a body yet.
+fn refusal(status: StatusCode) -> HttpResponse {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
 }
 
 fn error_response(

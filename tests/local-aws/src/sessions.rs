@@ -67,12 +67,12 @@ impl Sessions {
     }
 
     /// Makes a session and keeps it before anybody can use it.
-    pub(crate) fn issue(&self, grant: Grant) -> std::io::Result<Arc<Session>> {
+    pub(crate) fn issue(&self, grant: Grant, now: Timestamp) -> std::io::Result<Arc<Session>> {
         let session = Arc::new(Session {
             access_key_id: format!("ASIA{}", random_text(KEY_CHARS, 16)),
             secret_access_key: random_text(SECRET_CHARS, 40),
             token: format!("IQoJb3JpZ2luX2Vj{}", random_text(SECRET_CHARS, 240)),
-            expires: Timestamp::now() + SignedDuration::from_secs(i64::from(grant.seconds)),
+            expires: now + SignedDuration::from_secs(i64::from(grant.seconds)),
             role_arn: grant.role_arn,
             arn: grant.arn,
             policy: grant.policy,
@@ -89,9 +89,8 @@ impl Sessions {
     }
 
     /// Ends every session now, whatever its holder was told.
-    pub(crate) fn expire_all(&self) -> std::io::Result<()> {
+    pub(crate) fn expire_all(&self, now: Timestamp) -> std::io::Result<()> {
         let mut by_key = self.lock();
-        let now = Timestamp::now();
         for session in by_key.values_mut() {
             let mut ended = Session::clone(session);
             ended.expires = ended.expires.min(now);
@@ -99,6 +98,13 @@ impl Sessions {
             *session = Arc::new(ended);
         }
         Ok(())
+    }
+
+    /// The secret key and the token of every session.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let by_key = self.lock();
+        let of_session = |it: &Arc<Session>| [it.secret_access_key.clone(), it.token.clone()];
+        by_key.values().flat_map(of_session).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {

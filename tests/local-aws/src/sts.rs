@@ -112,15 +112,18 @@ impl Sts {
             .as_ref()
             .map_or("", |one| one.access_key.as_str());
         let token = token(&request.headers, &request.uri);
-        Caller::identify(&state, &self.0.sessions, key, token.as_deref()).map_err(|bad| match bad {
-            BadCredentials::UnknownKey | BadCredentials::BadToken => {
-                sts_error(StatusCode::FORBIDDEN, "InvalidClientTokenId", INVALID_TOKEN)
+        let now = self.0.clock.now();
+        Caller::identify(&state, &self.0.sessions, key, token.as_deref(), now).map_err(|bad| {
+            match bad {
+                BadCredentials::UnknownKey | BadCredentials::BadToken => {
+                    sts_error(StatusCode::FORBIDDEN, "InvalidClientTokenId", INVALID_TOKEN)
+                }
+                BadCredentials::Expired => sts_error(
+                    StatusCode::FORBIDDEN,
+                    "ExpiredToken",
+                    "The security token included in the request is expired",
+                ),
             }
-            BadCredentials::Expired => sts_error(
-                StatusCode::FORBIDDEN,
-                "ExpiredToken",
-                "The security token included in the request is expired",
-            ),
         })
     }
 
@@ -179,7 +182,7 @@ impl Sts {
         let session = self
             .0
             .sessions
-            .issue(grant)
+            .issue(grant, self.0.clock.now())
             .map_err(crate::errors::internal)?;
         let mut xml = String::from("<Credentials>");
         push(&mut xml, "AccessKeyId", &session.access_key_id);
@@ -340,10 +343,6 @@ const INVALID_TOKEN: &str = "The security token included in the request is inval
 pub(crate) fn translate(status: StatusCode, fault: Fault) -> (StatusCode, Fault) {
     let (code, message) = match fault.code.as_str() {
         "InvalidAccessKeyId" => ("InvalidClientTokenId", INVALID_TOKEN),
-        "RequestTimeTooSkewed" => (
-            "SignatureDoesNotMatch",
-            "Signature expired or not yet current: it must be made within 15 min. of now",
-        ),
         "AccessDenied" if fault.message == "Signature is required" => (
             "MissingAuthenticationToken",
             "Request is missing Authentication Token",

@@ -4,6 +4,7 @@
 //! A message carries ids, never work: the row is the truth, and the message only wakes a worker.
 
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
 use crate::ids::{OrgId, RunId, TestId};
 
@@ -42,11 +43,25 @@ pub enum Job {
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidJob {
     /// Not JSON, or not of the documented form.
-    #[error("the message is not a job: {0}")]
+    #[error("the message is not a job: {}", problem(.0))]
     Malformed(#[from] serde_json::Error),
     /// Of a version this program does not know.
     #[error("the message has version {0}, this program knows {VERSION}")]
     Version(u32),
+}
+
+/// The parser's text without the values that it quotes: a message may hold anything, and the text ends
+/// up in a header and in the log.
+fn problem(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let names_a_member = ["missing field", "duplicate field"];
+    if error.classify() != Category::Data || names_a_member.iter().any(|it| text.starts_with(it)) {
+        return text;
+    }
+    match text.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "a member is not as documented".into(),
+    }
 }
 
 impl Job {
@@ -279,6 +294,16 @@ mod tests {
                 matches!(Job::decode(body), Err(InvalidJob::Malformed(_))),
                 "{body:?}"
             );
+        }
+        for body in [
+            r#""hunter2""#,
+            r#"{"type":"hunter2, expected hunter2"}"#,
+            r#"{"type":"export","version":"hunter2"}"#,
+            r#"{"type":"export","version":1,"orgId":"hunter2/"}"#,
+            r#"{"type":"export","version":1,"orgId":"acme","runId":"hunter2"}"#,
+        ] {
+            let error = Job::decode(body.as_bytes()).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
         }
         let later = format!(r#"{{"type":"export","version":2,"orgId":"acme","runId":"{ID}"}}"#);
         assert!(matches!(

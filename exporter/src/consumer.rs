@@ -4,7 +4,7 @@
 //! that shows any error is given up with all its channels; its unsettled messages come again, and
 //! their rows tell what they are.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use common::{
     db::connection_tests::ReplyTo,
@@ -13,13 +13,13 @@ use common::{
 };
 use futures_util::StreamExt;
 use lapin::{
-    Channel, Connection, Consumer, Event,
+    BasicProperties, Channel, Connection, Consumer, Event,
     message::Delivery,
     options::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions,
         BasicRejectOptions,
     },
-    types::FieldTable,
+    types::{FieldTable, ShortString},
 };
 use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
@@ -33,6 +33,8 @@ use crate::{
 
 /// Test jobs at once.
 pub const TEST_SLOTS: u16 = 4;
+/// How long the broker may take to answer when we drain.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Jobs of one kind: their queue, and how many are worked on at once in this process, whatever
 /// becomes of connections.
@@ -62,6 +64,7 @@ pub async fn run(context: Arc<Context>, drain: CancellationToken) {
     while !drain.is_cancelled() {
         match one_connection(&context, &lanes, &jobs, &drain, &mut reconnect).await {
             Ok(()) => {}
+            Err(error) if drain.is_cancelled() => tracing::debug!(%error, "while ending"),
             Err(error) => tracing::warn!(%error, "consuming is interrupted; connecting again"),
         }
         tokio::select! {
@@ -82,18 +85,21 @@ async fn one_connection(
     drain: &CancellationToken,
     reconnect: &mut Reconnect,
 ) -> Result<(), ConnectError> {
-    let connecting = queue::connect(
-        context.config.amqp_url.expose_secret(),
-        "audit-export-exporter",
-    );
-    let connection = tokio::select! {
-        connection = connecting => connection?,
+    let [exports, tests] = lanes;
+    let url = context.config.amqp_url.expose_secret();
+    let opening = async {
+        let connection = queue::connect(url, "audit-export-exporter").await?;
+        let events = queue::events(&connection);
+        let of_exports = consume(&connection, exports).await?;
+        let of_tests = consume(&connection, tests).await?;
+        Ok::<_, ConnectError>((connection, events, of_exports, of_tests))
+    };
+    let (connection, mut events, of_exports, of_tests) = tokio::select! {
+        opened = opening => opened?,
         () = drain.cancelled() => return Ok(()),
     };
-    let mut events = std::pin::pin!(connection.events_listener());
-    let [exports, tests] = lanes;
-    let (export_channel, mut export_messages) = consume(&connection, exports).await?;
-    let (test_channel, mut test_messages) = consume(&connection, tests).await?;
+    let (export_channel, mut export_messages) = of_exports;
+    let (test_channel, mut test_messages) = of_tests;
     reconnect.connected();
     tracing::info!("waiting for jobs");
 
@@ -107,27 +113,37 @@ async fn one_connection(
             },
             // A stream that ends means that the queue was deleted or the channel closed.
             message = export_messages.next() => match message {
-                Some(message) => start(context, exports, jobs, message?),
+                Some(message) => start(context, exports, jobs, drain, message?),
                 None => return Ok(()),
             },
             message = test_messages.next() => match message {
-                Some(message) => start(context, tests, jobs, message?),
+                Some(message) => start(context, tests, jobs, drain, message?),
                 None => return Ok(()),
             },
         }
     }
     tracing::info!(jobs = jobs.len(), "draining");
-    for (channel, consumer) in [
-        (export_channel, export_messages),
-        (test_channel, test_messages),
-    ] {
-        channel
-            .basic_cancel(consumer.tag(), BasicCancelOptions::default())
-            .await?;
+    // A broker that does not answer any more must not hold up the end.
+    let cancelling = async {
+        for (channel, consumer) in [
+            (&export_channel, export_messages),
+            (&test_channel, test_messages),
+        ] {
+            channel
+                .basic_cancel(consumer.tag(), BasicCancelOptions::default())
+                .await?;
+        }
+        Ok::<_, lapin::Error>(())
+    };
+    if let Ok(cancelled) = tokio::time::timeout(ANSWER_TIMEOUT, cancelling).await {
+        cancelled?;
     }
     jobs.close();
     jobs.wait().await;
-    connection.close(200, "drained".into()).await?;
+    let closing = connection.close(200, "drained".into());
+    if let Ok(closed) = tokio::time::timeout(ANSWER_TIMEOUT, closing).await {
+        closed?;
+    }
     Ok(())
 }
 
@@ -147,14 +163,26 @@ async fn consume(connection: &Connection, lane: &Lane) -> lapin::Result<(Channel
     Ok((channel, consumer))
 }
 
-fn start(context: &Arc<Context>, lane: &Lane, jobs: &TaskTracker, delivery: Delivery) {
+fn start(
+    context: &Arc<Context>,
+    lane: &Lane,
+    jobs: &TaskTracker,
+    drain: &CancellationToken,
+    delivery: Delivery,
+) {
     let context = context.clone();
     let lane = lane.clone();
+    let drain = drain.clone();
     jobs.spawn(async move {
-        // Never closed. Held for longer than the message where a connection broke meanwhile.
-        let Ok(_slot) = lane.semaphore.acquire().await else {
-            return;
+        // Held for longer than the message where a connection broke meanwhile. What still waits when
+        // the process is to end goes back to the queue.
+        let slot = tokio::select! {
+            biased;
+            slot = lane.semaphore.acquire() => slot,
+            () = drain.cancelled() => return,
         };
+        // Never closed.
+        let Ok(_slot) = slot else { return };
         let disposition = work(&context, &delivery).await;
         crash::point("settling");
         settle(&context, &lane, delivery, disposition).await;
@@ -169,13 +197,7 @@ async fn work(context: &Context, delivery: &Delivery) -> Disposition {
             return Disposition::DeadLetter(error.to_string());
         }
     };
-    let text = |field: &Option<lapin::types::ShortString>| {
-        field.as_ref().map(|text| text.as_str().to_owned())
-    };
-    let reply_to = ReplyTo {
-        queue: text(delivery.properties.reply_to()),
-        correlation_id: text(delivery.properties.correlation_id()),
-    };
+    let reply_to = reply_to(&delivery.properties);
     match job {
         Job::Export { org_id, run_id, .. } => {
             let span = tracing::info_span!("export", org = %org_id, run = %run_id);
@@ -194,15 +216,30 @@ async fn work(context: &Context, delivery: &Delivery) -> Disposition {
     }
 }
 
+/// Who wants to be told what becomes of a message, and by which id.
+pub fn reply_to(properties: &BasicProperties) -> ReplyTo {
+    let text = |field: &Option<ShortString>| field.as_ref().map(ToString::to_string);
+    ReplyTo {
+        queue: text(properties.reply_to()),
+        correlation_id: text(properties.correlation_id()),
+    }
+}
+
 async fn settle(context: &Context, lane: &Lane, delivery: Delivery, disposition: Disposition) {
     let settled = match disposition {
         Disposition::Leave => return,
         Disposition::Ack => delivery.ack(BasicAckOptions::default()).await,
         Disposition::DeadLetter(reason) => {
             tracing::warn!(reason, "a message goes to the dead letters");
+            let ReplyTo {
+                queue: reply_to,
+                correlation_id,
+            } = reply_to(&delivery.properties);
             let properties = Properties {
+                correlation_id,
+                reply_to,
+                timestamp: jiff::Timestamp::now().as_second().try_into().ok(),
                 header: Some((topology::REASON_HEADER, reason)),
-                ..Properties::default()
             };
             let key = lane.queue.routing_key;
             let moved = context.publisher.publish_soon(

@@ -5,6 +5,7 @@ pub mod config;
 mod consumer;
 mod context;
 pub mod crash;
+pub mod dead_letters;
 mod export;
 mod lease;
 mod retry;

@@ -1,6 +1,7 @@
 //! Jobs that other programs submit by messages, and what they are told of them.
 
 mod contract;
+mod dead_letters;
 mod lost_and_doubled;
 
 use std::time::Duration;
@@ -235,7 +236,7 @@ async fn what_nobody_can_work_on_is_a_dead_letter() {
         (EXPORT, b"\xff\x00 no JSON".to_vec(), "not a job"),
         (TEST, Vec::new(), "not a job"),
         (EXPORT, text(without_id), "runId"),
-        (EXPORT, text(of_no_kind), "delete"),
+        (EXPORT, text(of_no_kind), "test-connection"),
         (EXPORT, text(of_version_2), "version 2"),
     ] {
         program

@@ -7,6 +7,7 @@
 
 mod append;
 mod auth;
+mod broker;
 mod crash;
 mod crash_points;
 mod export;

@@ -3,22 +3,18 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::{
-    BasicProperties, Channel, Confirmation, Event,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
-    types::{AMQPValue, FieldTable},
-};
+use lapin::Event;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Reconnect, connect};
+use super::{
+    Reconnect, connect, events,
+    link::{CONFIRM_TIMEOUT, Link},
+    retire,
+};
 
-/// How long the broker may take to confirm a message.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a message that is not urgent waits for a connection.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
-/// AMQP's delivery mode of messages that survive a restart of the broker.
-const PERSISTENT: u8 = 2;
 
 /// Why a message is not known to be in a queue. It may be all the same: whoever publishes again
 /// publishes twice, which does no harm to jobs.
@@ -27,6 +23,9 @@ pub enum PublishError {
     /// There is no connection now.
     #[error("the message broker is not connected")]
     NotConnected,
+    /// The broker is short of memory or disk space and takes nothing until it has some.
+    #[error("the message broker takes no messages now")]
+    Blocked,
     /// The connection broke.
     #[error("the message broker failed: {0}")]
     Broker(#[from] lapin::Error),
@@ -46,36 +45,58 @@ pub enum PublishError {
 pub struct Properties {
     /// What a requester knows the answer by.
     pub correlation_id: Option<String>,
+    /// The queue that a requester wants the answer in.
+    pub reply_to: Option<String>,
+    /// When it was published, in seconds since 1970.
+    pub timestamp: Option<u64>,
     /// A header's name and text.
     pub header: Option<(&'static str, String)>,
 }
 
 /// A handle to the one publishing connection of a process.
+///
+/// A connection is made anew, and the topology declared with it, also when it seems well but a
+/// message was not confirmed in time, or a job found no queue.
 #[derive(Debug, Clone)]
 pub struct Publisher {
-    channel: watch::Receiver<Option<Channel>>,
+    state: watch::Receiver<State>,
+}
+
+/// What publishing finds.
+#[derive(Debug, Clone)]
+enum State {
+    Away,
+    Blocked,
+    Ready(Link),
+}
+
+impl State {
+    fn link(&self) -> Result<&Link, PublishError> {
+        match self {
+            Self::Ready(link) if link.is_usable() => Ok(link),
+            Self::Ready(_) | Self::Away => Err(PublishError::NotConnected),
+            Self::Blocked => Err(PublishError::Blocked),
+        }
+    }
 }
 
 impl Publisher {
     /// Starts connecting, and keeps a connection until `shutdown`; the task ends after it.
     pub fn start(url: String, name: String, shutdown: CancellationToken) -> (Self, JoinHandle<()>) {
-        let (sender, channel) = watch::channel(None);
+        let (sender, state) = watch::channel(State::Away);
         let task = tokio::spawn(keep_connected(url, name, sender, shutdown));
-        (Self { channel }, task)
+        (Self { state }, task)
     }
 
-    /// Whether there is a connection now.
+    /// Whether there is a connection now over which the broker takes messages.
     pub fn is_connected(&self) -> bool {
-        self.channel
-            .borrow()
-            .as_ref()
-            .is_some_and(|c| c.status().connected())
+        self.state.borrow().link().is_ok()
     }
 
     /// Publishes a persistent message that must reach a queue, and waits for the broker's confirm.
     ///
     /// # Errors
-    /// See [`PublishError`]; at once where there is no connection.
+    /// See [`PublishError`]; at once where there is no connection, or one that is blocked.
     pub async fn publish(
         &self,
         exchange: &str,
@@ -83,14 +104,15 @@ impl Publisher {
         body: &[u8],
         properties: Properties,
     ) -> Result<(), PublishError> {
-        match self
-            .confirmed(exchange, routing_key, body, properties)
-            .await?
-        {
-            Confirmation::Ack(None) => Ok(()),
-            Confirmation::Ack(Some(_)) => Err(PublishError::Unroutable),
-            Confirmation::Nack(_) | Confirmation::NotRequested => Err(PublishError::Refused),
+        let link = self.state.borrow().link()?.clone();
+        let published = tokio::select! {
+            published = link.publish(exchange, routing_key, body, properties) => published,
+            () = self.blocked() => return Err(PublishError::Blocked),
+        };
+        if let Err(PublishError::Broker(_) | PublishError::TimedOut) = published {
+            link.give_up();
         }
+        published
     }
 
     /// Like [`Publisher::publish`], but waits a moment for a connection that is coming about, as it
@@ -105,10 +127,10 @@ impl Publisher {
         body: &[u8],
         properties: Properties,
     ) -> Result<(), PublishError> {
-        let mut channel = self.channel.clone();
-        let connected = channel.wait_for(Option::is_some);
+        let mut state = self.state.clone();
+        let known = state.wait_for(|s| !matches!(s.link(), Err(PublishError::NotConnected)));
         // In vain or not, publishing tells.
-        let _ = tokio::time::timeout(CONNECTION_WAIT, connected).await;
+        let _ = tokio::time::timeout(CONNECTION_WAIT, known).await;
         self.publish(exchange, routing_key, body, properties).await
     }
 
@@ -132,60 +154,20 @@ impl Publisher {
         }
     }
 
-    async fn confirmed(
-        &self,
-        exchange: &str,
-        routing_key: &str,
-        body: &[u8],
-        properties: Properties,
-    ) -> Result<Confirmation, PublishError> {
-        let channel = self
-            .channel
-            .borrow()
-            .clone()
-            .ok_or(PublishError::NotConnected)?;
-        let mandatory = BasicPublishOptions {
-            mandatory: true,
-            ..Default::default()
-        };
-        let publishing = async {
-            channel
-                .basic_publish(
-                    exchange.into(),
-                    routing_key.into(),
-                    mandatory,
-                    body,
-                    amqp_properties(properties),
-                )
-                .await?
-                .await
-        };
-        let confirmation = tokio::time::timeout(CONFIRM_TIMEOUT, publishing)
-            .await
-            .map_err(|_| PublishError::TimedOut)??;
-        Ok(confirmation)
+    /// Ends when the broker blocks the connection, which it tells when something is published.
+    async fn blocked(&self) {
+        let mut state = self.state.clone();
+        let blocked = state.wait_for(|state| matches!(state, State::Blocked));
+        if blocked.await.is_err() {
+            std::future::pending().await
+        }
     }
-}
-
-fn amqp_properties(properties: Properties) -> BasicProperties {
-    let mut amqp = BasicProperties::default()
-        .with_content_type("application/json".into())
-        .with_delivery_mode(PERSISTENT);
-    if let Some(id) = properties.correlation_id {
-        amqp = amqp.with_correlation_id(id.into());
-    }
-    if let Some((name, value)) = properties.header {
-        let mut headers = FieldTable::default();
-        headers.insert(name.into(), AMQPValue::LongString(value.into()));
-        amqp = amqp.with_headers(headers);
-    }
-    amqp
 }
 
 async fn keep_connected(
     url: String,
     name: String,
-    sender: watch::Sender<Option<Channel>>,
+    sender: watch::Sender<State>,
     shutdown: CancellationToken,
 ) {
     let mut reconnect = Reconnect::default();
@@ -193,7 +175,7 @@ async fn keep_connected(
         tokio::select! {
             () = shutdown.cancelled() => break,
             ended = one_connection(&url, &name, &sender, &mut reconnect) => {
-                sender.send_replace(None);
+                sender.send_replace(State::Away);
                 if let Err(error) = ended {
                     tracing::warn!(%error, "publishing is interrupted; connecting again");
                 }
@@ -204,35 +186,52 @@ async fn keep_connected(
             () = tokio::time::sleep(reconnect.pause()) => {}
         }
     }
-    sender.send_replace(None);
+    sender.send_replace(State::Away);
 }
 
-/// Holds one connection until it breaks.
+/// Holds one connection until it breaks or is given up.
 async fn one_connection(
     url: &str,
     name: &str,
-    sender: &watch::Sender<Option<Channel>>,
+    sender: &watch::Sender<State>,
     reconnect: &mut Reconnect,
 ) -> Result<(), super::ConnectError> {
     let connection = connect(url, name).await?;
-    let mut events = std::pin::pin!(connection.events_listener());
-    let channel = connection.create_channel().await?;
-    channel
-        .confirm_select(ConfirmSelectOptions::default())
-        .await?;
+    let mut happening = events(&connection);
+    let link = Link::open(&connection).await?;
     reconnect.connected();
     tracing::info!("publishing is possible");
-    sender.send_replace(Some(channel.clone()));
+    sender.send_replace(State::Ready(link.clone()));
 
     // A broken connection shows as an event; a channel that the broker closed alone (a precondition,
-    // a missing exchange) shows in its status only.
+    // a missing exchange) shows in its status for sure.
+    let mut look = tokio::time::interval(Duration::from_secs(1));
     loop {
-        match tokio::time::timeout(Duration::from_secs(1), events.next()).await {
-            Ok(Some(Event::Error(error))) => return Err(error.into()),
-            Ok(None) => return Ok(()),
-            Ok(Some(_)) => {}
-            Err(_) if !channel.status().connected() => return Ok(()),
-            Err(_) => {}
+        tokio::select! {
+            biased;
+            event = happening.next() => match event {
+                Some(Event::Error(error)) => return Err(error.into()),
+                Some(Event::ConnectionBlocked(reason)) => {
+                    tracing::warn!(reason, "the broker takes no messages");
+                    sender.send_replace(State::Blocked);
+                }
+                Some(Event::ConnectionUnblocked) => {
+                    tracing::info!("the broker takes messages again");
+                    sender.send_replace(State::Ready(link.clone()));
+                }
+                Some(_) => {}
+                None => return Ok(()),
+            },
+            () = link.given_up() => {
+                tracing::info!("the connection is replaced");
+                tokio::spawn(retire(connection, happening));
+                return Ok(());
+            }
+            _ = look.tick() => {
+                if !link.is_usable() {
+                    return Ok(());
+                }
+            }
         }
     }
 }

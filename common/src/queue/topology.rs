@@ -41,6 +41,10 @@ const DELIVERY_LIMIT: i64 = 20;
 const MAX_JOBS: i64 = 1_000_000;
 /// Dead letters kept at most; the oldest go first.
 const MAX_DEAD_LETTERS: i64 = 100_000;
+/// How often a dead letter may be looked at, which counts as a delivery: without end. It has to be
+/// said, since from RabbitMQ 4.0 on a quorum queue that says nothing drops a message after 20, and as a
+/// number, since 3.10 knows none that means no limit.
+const DEAD_DELIVERY_LIMIT: i64 = 1_000_000_000;
 
 /// Declares everything; what exists already must be as declared here.
 ///
@@ -67,6 +71,10 @@ pub async fn declare(channel: &Channel) -> lapin::Result<()> {
     dead.insert(
         "x-max-length".into(),
         AMQPValue::LongLongInt(MAX_DEAD_LETTERS),
+    );
+    dead.insert(
+        "x-delivery-limit".into(),
+        AMQPValue::LongLongInt(DEAD_DELIVERY_LIMIT),
     );
     declare_queue(channel, DEAD_LETTERS, DEAD_LETTERS, "", dead).await?;
 

@@ -33,8 +33,8 @@ pub async fn log(request: Request, next: Next) -> Response {
         id = id.to_str().unwrap_or_default(),
         method = %request.method(),
         route,
-        orgId = tracing::field::Empty,
-        runId = tracing::field::Empty,
+        org = tracing::field::Empty,
+        run = tracing::field::Empty,
     );
     let began = Instant::now();
     let answer = async move {

@@ -3,7 +3,10 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use clap::{
+    Args, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use common::{db, ids::OrgId, queue, telemetry::LogFormat};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -234,6 +237,16 @@ fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(text.into())
 }
 
+/// Takes the value out of an error about the one setting that may hold a secret and that clap parses.
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    let argument = error.get(ContextKind::InvalidArg);
+    if argument.is_some_and(|argument| argument.to_string().contains("--jwks-url")) {
+        let hidden = ContextValue::String("…".to_owned());
+        error.insert(ContextKind::InvalidValue, hidden);
+    }
+    error
+}
+
 /// A setting is wrong. The text names the variable, and no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -354,7 +367,7 @@ impl Cli {
         {
             arguments.insert(1, "serve".into());
         }
-        let cli = Self::try_parse_from(arguments)?;
+        let cli = Self::try_parse_from(arguments).map_err(without_secrets)?;
         let checked = match &cli.command {
             Command::Serve(config) => config.check(),
             Command::Token(token) => token

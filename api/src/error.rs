@@ -66,7 +66,9 @@ pub enum ApiError {
     #[error("the request's body broke off")]
     IncompleteBody,
     /// The request did not arrive, or was not answered, in time.
-    #[error("the request took too long")]
+    #[error(
+        "the request took too long to arrive or to be answered; try again, with smaller bodies over a slow line"
+    )]
     RequestTimeout,
     /// A field breaks a rule.
     #[error("{message}")]
@@ -107,6 +109,11 @@ pub enum ApiError {
     /// Postgres is away.
     #[error("the database cannot be reached at the moment; try again soon")]
     DatabaseUnavailable(#[source] Cause),
+    /// Postgres's disk is full.
+    #[error(
+        "the database has no space left; nothing of this request was stored, try again when there is space"
+    )]
+    StorageFull(#[source] Cause),
     /// Another transaction holds what this one needs.
     #[error("another request for this organisation is being worked on; try again in a second")]
     OrgBusy(#[source] Cause),
@@ -189,6 +196,7 @@ impl ApiError {
             Self::DatabaseUnavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
             }
+            Self::StorageFull(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage_full"),
             Self::OrgBusy(_) => (StatusCode::SERVICE_UNAVAILABLE, "org_busy"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
@@ -199,9 +207,10 @@ impl ApiError {
     fn retry_after_seconds(&self) -> Option<u16> {
         match self {
             Self::OrgBusy(_) | Self::Overloaded | Self::ShuttingDown => Some(RETRY_NEXT_SECONDS),
-            Self::AuthUnavailable | Self::BrokerUnavailable | Self::DatabaseUnavailable(_) => {
-                Some(RETRY_SOON_SECONDS)
-            }
+            Self::AuthUnavailable
+            | Self::BrokerUnavailable
+            | Self::DatabaseUnavailable(_)
+            | Self::StorageFull(_) => Some(RETRY_SOON_SECONDS),
             _ => None,
         }
     }
@@ -223,6 +232,9 @@ impl ApiError {
             }
             Self::DatabaseUnavailable(cause) => {
                 tracing::warn!(error = %chain(cause.as_ref()), "database unavailable");
+            }
+            Self::StorageFull(cause) => {
+                tracing::error!(error = %chain(cause.as_ref()), "the database's disk is full");
             }
             Self::OrgBusy(cause) => {
                 tracing::info!(error = %chain(cause.as_ref()), "organisation busy")
@@ -278,6 +290,7 @@ impl From<db::Error> for ApiError {
         match trouble(&error) {
             Trouble::Busy => Self::OrgBusy(error.into()),
             Trouble::Away => Self::DatabaseUnavailable(error.into()),
+            Trouble::Full => Self::StorageFull(error.into()),
             Trouble::Ours => Self::Internal(error.into()),
         }
     }
@@ -287,6 +300,7 @@ impl From<db::Error> for ApiError {
 enum Trouble {
     Busy,
     Away,
+    Full,
     Ours,
 }
 
@@ -306,6 +320,8 @@ fn sql_trouble(state: &str) -> Trouble {
     match state {
         // lock_not_available, deadlock_detected, serialization_failure
         "55P03" | "40P01" | "40001" => Trouble::Busy,
+        // disk_full
+        "53100" => Trouble::Full,
         // read_only_sql_transaction: the server has just become, or is still, a standby;
         // query_canceled: the statement time-out, on a server that is too slow to be of use.
         "25006" | "57014" => Trouble::Away,
@@ -316,17 +332,24 @@ fn sql_trouble(state: &str) -> Trouble {
     }
 }
 
-/// An error and what caused it, on one line.
+/// An error and what caused it, on one line; of Postgres's errors only what may be logged.
 fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
+    let mut text = String::new();
+    let mut next = Some(error);
     while let Some(cause) = next {
-        let cause_text = cause.to_string();
+        let database = cause.downcast_ref::<db::Error>();
+        let cause_text = database.map_or_else(|| cause.to_string(), db::describe);
         if !text.contains(&cause_text) {
-            text.push_str(": ");
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
             text.push_str(&cause_text);
         }
-        next = cause.source();
+        next = match database.and_then(db::Error::as_db_error) {
+            // It is described already, without the row that its details quote.
+            Some(_) => None,
+            None => cause.source(),
+        };
     }
     text
 }
@@ -423,6 +446,7 @@ mod tests {
             ("57P03", Trouble::Away),
             ("08006", Trouble::Away),
             ("53300", Trouble::Away),
+            ("53100", Trouble::Full),
             ("25006", Trouble::Away),
             ("57014", Trouble::Away),
             ("42P01", Trouble::Ours),

@@ -13,13 +13,16 @@ use common::{
 };
 use http_body_util::BodyExt;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::time::Instant;
 
 use crate::{AppState, auth::Caller, error::ApiError};
 
 /// The largest JSON body beside that of events, in bytes.
 pub const MAX_JSON_BYTES: usize = 64 * 1024;
-/// How long a whole body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a body may take to arrive, beside what its size allows.
+const BODY_GRACE: Duration = Duration::from_secs(10);
+/// How fast a body has to arrive otherwise: 62.5 KiB a second.
+const BODY_BYTES_PER_MS: u64 = 64;
 /// How much of a body that is too large is read all the same, in bytes, and for how long.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,16 +51,20 @@ impl FromRequestParts<AppState> for OrgAdmin {
 
 /// An id that stands in a URL's path.
 pub trait PathId: std::str::FromStr {
-    /// Its name in the routes, and in a log line's span.
+    /// Its name in the routes.
     const NAME: &'static str;
+    /// Its name in the request's span.
+    const FIELD: &'static str;
 }
 
 impl PathId for OrgId {
     const NAME: &'static str = "orgId";
+    const FIELD: &'static str = "org";
 }
 
 impl PathId for RunId {
     const NAME: &'static str = "runId";
+    const FIELD: &'static str = "run";
 }
 
 /// An id of the URL's path; `None` where it is not one, so that the handler can say what that means
@@ -78,7 +85,7 @@ impl<T: PathId, S: Send + Sync> FromRequestParts<S> for PathParameter<T> {
             .ok_or_else(|| ApiError::internal(format!("the route has no {}", T::NAME)))?;
         let id = text.parse().ok();
         if id.is_some() {
-            tracing::Span::current().record(T::NAME, text);
+            tracing::Span::current().record(T::FIELD, text);
         }
         Ok(Self(id))
     }
@@ -143,35 +150,79 @@ fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
 /// # Errors
 /// It is larger, broke off, or took too long.
 pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    let read = tokio::time::timeout(BODY_TIMEOUT, read_up_to(body, limit));
-    read.await.map_err(|_| ApiError::RequestTimeout)?
+    let mut reader = BodyReader::new(body, limit);
+    reader.read_to(usize::MAX).await?;
+    Ok(reader.into_bytes())
 }
 
-async fn read_up_to(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    // What is known to be too large is not kept in memory first.
-    if usize::try_from(body.size_hint().lower()).map_or(true, |bytes| bytes > limit) {
-        discard(body).await;
-        return Err(ApiError::PayloadTooLarge(limit));
-    }
-    let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ApiError::IncompleteBody)?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if bytes.len() + data.len() > limit {
-            drop(bytes);
-            discard(body).await;
-            return Err(ApiError::PayloadTooLarge(limit));
+/// A body that is read step by step, at most `limit` bytes in all.
+pub struct BodyReader {
+    body: Body,
+    limit: usize,
+    bytes: Vec<u8>,
+}
+
+impl BodyReader {
+    /// Nothing of it is read yet.
+    pub fn new(body: Body, limit: usize) -> Self {
+        Self {
+            body,
+            limit,
+            bytes: Vec::new(),
         }
-        bytes.extend_from_slice(&data);
     }
-    Ok(bytes.into())
+
+    /// Reads on until so many bytes have arrived, or somewhat more; true when it is whole.
+    ///
+    /// # Errors
+    /// It is too large, broke off, or came too slowly since this was called.
+    pub async fn read_to(&mut self, enough: usize) -> Result<bool, ApiError> {
+        // What is known to be too large is not kept in memory first.
+        let announced = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
+        if announced > self.limit - self.bytes.len() {
+            return Err(self.too_large().await);
+        }
+        let began = Instant::now();
+        let mut arrived = 0;
+        while self.bytes.len() < enough {
+            let deadline = began + BODY_GRACE + Duration::from_millis(arrived / BODY_BYTES_PER_MS);
+            let frame = match tokio::time::timeout_at(deadline, self.body.frame()).await {
+                Ok(Some(frame)) => frame.map_err(|_| ApiError::IncompleteBody)?,
+                Ok(None) => return Ok(true),
+                Err(_) => return Err(ApiError::RequestTimeout),
+            };
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            if data.len() > self.limit - self.bytes.len() {
+                return Err(self.too_large().await);
+            }
+            arrived += data.len() as u64;
+            self.bytes.extend_from_slice(&data);
+        }
+        Ok(false)
+    }
+
+    async fn too_large(&mut self) -> ApiError {
+        self.bytes = Vec::new();
+        discard(&mut self.body).await;
+        ApiError::PayloadTooLarge(self.limit)
+    }
+
+    /// How many bytes have arrived.
+    pub fn arrived(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What has arrived.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes.into()
+    }
 }
 
 /// Reads on for a while without keeping anything: a client that is still sending when the connection
 /// is closed gets a broken connection in place of the answer.
-async fn discard(mut body: Body) {
+async fn discard(body: &mut Body) {
     let reading = async {
         let mut discarded = 0;
         while let Some(Ok(frame)) = body.frame().await {
@@ -355,6 +406,17 @@ mod tests {
             assert!(refused.2.starts_with(message), "{json}: {}", refused.2);
             assert!(!refused.2.contains("secret"), "{}", refused.2);
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_step_by_step() {
+        let chunk = |_| Ok::<_, std::io::Error>(Bytes::from_static(b"xxxx"));
+        let chunks = Body::from_stream(futures_util::stream::iter((0..4).map(chunk)));
+        let mut reader = BodyReader::new(chunks, 16);
+        assert!(!reader.read_to(5).await.unwrap());
+        assert_eq!(reader.arrived(), 8);
+        assert!(reader.read_to(usize::MAX).await.unwrap());
+        assert_eq!(reader.into_bytes().len(), 16);
     }
 
     #[tokio::test]

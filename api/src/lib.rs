@@ -7,12 +7,14 @@ pub mod config;
 pub mod error;
 mod extract;
 pub mod ingest;
+mod ingest_turns;
 mod listen;
 pub mod migrate;
 mod publish;
 pub mod routes;
 mod scheduler;
 mod server;
+mod write_timeout;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use auth::{Authenticator, Jwks};
 use config::{Config, ConfigError};
+use ingest_turns::IngestTurns;
 use listen::FinishedTests;
 use routes::IngestBudget;
 use scheduler::Scheduler;
@@ -46,6 +49,7 @@ pub struct AppState {
     tests: FinishedTests,
     test_timeout: Duration,
     ingest_budget: IngestBudget,
+    ingest_turns: IngestTurns,
     /// Cancelled when the process is to end: nobody should wait for something long any more.
     draining: CancellationToken,
 }
@@ -146,6 +150,7 @@ pub async fn serve(
         tests,
         test_timeout: config.test_timeout(),
         ingest_budget: IngestBudget::new(),
+        ingest_turns: IngestTurns::new(),
         draining: shutdown.clone(),
     };
     if let Ok(address) = listener.local_addr() {
@@ -196,6 +201,7 @@ fn state_for_tests() -> AppState {
         tests,
         test_timeout: Duration::from_secs(1),
         ingest_budget: IngestBudget::new(),
+        ingest_turns: IngestTurns::new(),
         draining: gone,
     }
 }

@@ -12,10 +12,14 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::util::ServiceExt;
 
+use crate::write_timeout::WriteTimeout;
+
 /// Connections at once; more wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 4_096;
 /// How long a request's head may take to arrive, and how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of what is written to it.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Requests at once on one HTTP/2 connection.
@@ -59,7 +63,10 @@ pub async fn serve(
             .clone()
             .map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
         let connection = builder
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .serve_connection(
+                TokioIo::new(WriteTimeout::new(stream, TAKE_TIMEOUT)),
+                TowerToHyperService::new(service),
+            )
             .into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

@@ -6,12 +6,11 @@ use harness::{
     Customer, Event, Org, World,
     events::{Generator, events},
     process::Process,
-    within,
 };
 use local_aws::CallRecord;
 
 /// Events that make an object of several parts.
-fn large_events() -> Vec<Event> {
+pub(crate) fn large_events() -> Vec<Event> {
     let different: Vec<_> = Generator::new(8).bytes(3_000).take(500).collect();
     let large = (0..12_000).map(|n| different[n % 500].with_id(format!("large-{n}")));
     large.collect()
@@ -28,7 +27,10 @@ fn parts_of_exports(world: &World) -> usize {
 
 /// Makes an organisation with events, lets a worker export them, and returns when the worker has sent
 /// the first part of their object.
-async fn in_mid_export<'w>(world: &'w World, events: &[Event]) -> (Org<'w>, Customer, Process) {
+pub(crate) async fn in_mid_export<'w>(
+    world: &'w World,
+    events: &[Event],
+) -> (Org<'w>, Customer, Process) {
     let acme = world.org("acme").await;
     let customer = world.customer(&acme);
     for batch in events.chunks(4_000) {
@@ -166,44 +168,5 @@ async fn a_run_is_only_worked_on_by_the_one_who_holds_its_lease() {
         (runs.len(), &runs[0]["attempts"]),
         (1, &2.into()),
         "{runs:?}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_told_to_end_finishes_or_gives_back() {
-    let world = World::start().await;
-    let sent = large_events();
-    let (acme, customer, mut worker) = in_mid_export(&world, &sent).await;
-
-    let status = worker.terminate().await;
-
-    assert!(status.success(), "{status}:\n{}", worker.log());
-    assert!(worker.log().contains("drained"), "{}", worker.log());
-    // Nobody has to wait for a lease to expire.
-    let runs = acme.runs().await;
-    assert!(
-        runs.iter().all(|run| run["status"] != "running"),
-        "{runs:?}"
-    );
-    let _other = world.spawn_worker(&[]);
-    acme.wait_until_delivered(&customer, sent.len().try_into().unwrap())
-        .await;
-    customer.bucket().must_hold("acme", &sent);
-    customer.nothing_was_rewritten();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_idle_worker_ends_at_once() {
-    let world = World::start().await;
-    let mut worker = world.spawn_worker(&[]);
-    let waiting = || async { worker.log().contains("waiting for jobs").then_some(()) };
-    within(Duration::from_secs(20), waiting)
-        .await
-        .expect("it connects");
-    let began = std::time::Instant::now();
-    let status = worker.terminate().await;
-    assert!(
-        status.success() && began.elapsed() < Duration::from_secs(5),
-        "{status}"
     );
 }

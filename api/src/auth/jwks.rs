@@ -32,8 +32,8 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Where a JWKS is. Keys that came by plain HTTP could be anybody's, so that is only taken from this
-/// machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// machine. Formats without user, password and query, which may be secrets.
+#[derive(Clone, PartialEq, Eq)]
 pub struct JwksUrl(Url);
 
 impl FromStr for JwksUrl {
@@ -51,7 +51,14 @@ impl FromStr for JwksUrl {
 
 impl fmt::Display for JwksUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let origin = self.0.origin().ascii_serialization();
+        write!(f, "{origin}{}", self.0.path())
+    }
+}
+
+impl fmt::Debug for JwksUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JwksUrl({self})")
     }
 }
 
@@ -239,13 +246,19 @@ impl Jwks {
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
     #[error("{}", with_causes(.0))]
-    Http(#[from] reqwest::Error),
+    Http(reqwest::Error),
     #[error("the answer has the status {0}")]
     Status(http::StatusCode),
     #[error("the answer is larger than {MAX_ANSWER_BYTES} bytes")]
     TooLarge,
     #[error("the answer is not a JWKS: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl From<reqwest::Error> for FetchError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
 }
 
 /// reqwest's own text says only that a request failed, not why.

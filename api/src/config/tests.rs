@@ -69,7 +69,7 @@ fn a_bad_value_names_its_variable_and_no_secret() {
         ),
         (("--drain-seconds", "3601"), "AUDIT_EXPORT_DRAIN_SECONDS"),
         (
-            ("--jwks-url", "http://login.example/keys"),
+            ("--jwks-url", "http://u:hunter2@login.example/keys"),
             "AUDIT_EXPORT_JWT_JWKS_URL",
         ),
         (("--jwt-secret", "hunter2"), "AUDIT_EXPORT_JWT_SECRET"),
@@ -77,6 +77,8 @@ fn a_bad_value_names_its_variable_and_no_secret() {
         (("--jwt-audience", ""), "AUDIT_EXPORT_JWT_AUDIENCE"),
         (("--database-url", "mysql://hunter2@x"), "DATABASE_URL"),
         (("--amqp-url", "http://u:hunter2@x"), "AMQP_URL"),
+        (("--amqp-url", "amqp:u:hunter2@x"), "AMQP_URL"),
+        (("--amqp-url", "hunter2://u@x"), "AMQP_URL"),
         (("--log-format", "xml"), "AUDIT_EXPORT_LOG_FORMAT"),
     ] {
         let error = read(&with(&[changes])).unwrap_err();

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
+    body::{Body, Bytes},
     extract::{Request, State},
     http::{
         HeaderMap,
@@ -15,7 +16,7 @@ use common::{
     ids::OrgId,
 };
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use utoipa::ToSchema;
 
 use super::EVENTS;
@@ -23,7 +24,7 @@ use crate::{
     AppState,
     auth::{Caller, Scope},
     error::{ApiError, ErrorBody},
-    extract::{PathParameter, read_body},
+    extract::{BodyReader, PathParameter},
     ingest::{self, EncodedEvent, Format, MAX_BODY_BYTES},
 };
 
@@ -31,26 +32,64 @@ use crate::{
 const BUDGET_KIB: usize = 128 * 1024;
 /// How long a request waits for its share of the budget.
 const BUDGET_WAIT: Duration = Duration::from_secs(5);
+/// How much of a body has to have arrived, in bytes, before its share is taken: one that is only
+/// announced holds nothing back from others.
+const BEGINNING_BYTES: usize = 64 * 1024;
+/// Bodies at once of which no more has arrived.
+const BEGINNINGS: usize = 256;
 
 /// Bounds the memory of all ingest requests together, whatever their number.
 #[derive(Debug, Clone)]
-pub(crate) struct IngestBudget(Arc<Semaphore>);
+pub(crate) struct IngestBudget {
+    kib: Arc<Semaphore>,
+    beginnings: Arc<Semaphore>,
+}
 
 impl IngestBudget {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(BUDGET_KIB)))
+        Self {
+            kib: Arc::new(Semaphore::new(BUDGET_KIB)),
+            beginnings: Arc::new(Semaphore::new(BEGINNINGS)),
+        }
+    }
+
+    /// Reads a body, and takes its share when its size is known or has shown that it is meant.
+    async fn read(
+        &self,
+        body: Body,
+        declared_bytes: Option<usize>,
+    ) -> Result<(Bytes, OwnedSemaphorePermit), ApiError> {
+        let beginning = within_wait(Arc::clone(&self.beginnings).acquire_owned()).await?;
+        let mut reader = BodyReader::new(body, MAX_BODY_BYTES);
+        let is_whole = reader.read_to(BEGINNING_BYTES).await?;
+        let bytes = if is_whole {
+            Some(reader.arrived())
+        } else {
+            declared_bytes
+        };
+        let share = self.take(bytes).await?;
+        drop(beginning);
+        if !is_whole {
+            reader.read_to(usize::MAX).await?;
+        }
+        Ok((reader.into_bytes(), share))
     }
 
     /// Takes a body's share. One that does not tell its size takes that of the largest.
     async fn take(&self, declared_bytes: Option<usize>) -> Result<OwnedSemaphorePermit, ApiError> {
         let bytes = declared_bytes.unwrap_or(MAX_BODY_BYTES).min(MAX_BODY_BYTES);
         let kib = u32::try_from(bytes.div_ceil(1024).max(1)).map_err(ApiError::internal)?;
-        let taking = Arc::clone(&self.0).acquire_many_owned(kib);
-        let taken = tokio::time::timeout(BUDGET_WAIT, taking)
-            .await
-            .map_err(|_| ApiError::Overloaded)?;
-        taken.map_err(ApiError::internal)
+        within_wait(Arc::clone(&self.kib).acquire_many_owned(kib)).await
     }
+}
+
+async fn within_wait(
+    taking: impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>>,
+) -> Result<OwnedSemaphorePermit, ApiError> {
+    let taken = tokio::time::timeout(BUDGET_WAIT, taking)
+        .await
+        .map_err(|_| ApiError::Overloaded)?;
+    taken.map_err(ApiError::internal)
 }
 
 /// What became of a batch.
@@ -122,10 +161,11 @@ struct AuditEvent {
         (status = 400, body = ErrorBody, description = "`invalid_json`"),
         (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody),
+        (status = 408, body = ErrorBody, description = "`request_timeout`: it arrived more slowly than 64 kB a second"),
         (status = 413, body = ErrorBody, description = "`payload_too_large` or `too_many_events`"),
         (status = 415, body = ErrorBody),
         (status = 422, body = ErrorBody, description = "`invalid_event`, with `index` and `field`, or `empty_batch`"),
-        (status = 503, body = ErrorBody, description = "`org_busy` or `overloaded`: try again after Retry-After"),
+        (status = 503, body = ErrorBody, description = "`org_busy`, `overloaded` or `storage_full`: try again after Retry-After"),
     ),
 )]
 pub(super) async fn append(
@@ -139,8 +179,7 @@ pub(super) async fn append(
     let (parts, body) = request.into_parts();
     let format = format_of(&parts.headers)?;
     let declared = declared_bytes(&parts.headers);
-    let _share = state.ingest_budget.take(declared).await?;
-    let body = read_body(body, MAX_BODY_BYTES).await?;
+    let (body, _share) = state.ingest_budget.read(body, declared).await?;
 
     // Milliseconds of pure computation for a large batch: not on a thread that serves others.
     let events = tokio::task::spawn_blocking({
@@ -148,6 +187,7 @@ pub(super) async fn append(
         move || ingest::parse(&body, format, &org)
     });
     let events = events.await.map_err(ApiError::internal)??;
+    let _turn = state.ingest_turns.take(&org).await?;
     let client = state.pool.get().await?;
     let appended = audit_events::append(&client, &org, &columns(&events))
         .await

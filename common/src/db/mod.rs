@@ -118,12 +118,18 @@ pub enum QueryError {
     Query(#[from] Error),
 }
 
-/// An error as it is logged: the driver's own text leaves out what the server said.
+/// An error as it is logged: the driver's own text leaves out what the server said. Of that only the
+/// message and the code are taken. Details quote rows, and so do the messages of class 22, which are
+/// about values.
 pub fn describe(error: &Error) -> String {
-    match error.as_db_error() {
-        Some(from_server) => from_server.to_string(),
-        None => error.to_string(),
+    let Some(from_server) = error.as_db_error() else {
+        return error.to_string();
+    };
+    let (severity, code) = (from_server.severity(), from_server.code().code());
+    if code.starts_with("22") {
+        return format!("{severity}: a value was refused ({code})");
     }
+    format!("{severity}: {} ({code})", from_server.message())
 }
 
 impl QueryError {

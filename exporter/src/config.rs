@@ -44,7 +44,8 @@ pub struct Config {
     )]
     pub admin_listen: Option<SocketAddr>,
 
-    /// Export jobs at once.
+    /// Export jobs at once; half of them (one at least) may be runs that were given back because of a
+    /// failure.
     #[arg(long, env = "AUDIT_EXPORT_CONCURRENCY", value_name = "AUDIT_EXPORT_CONCURRENCY", hide_env = true, default_value = "4",
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
@@ -88,7 +89,8 @@ pub struct Config {
           value_parser = clap::value_parser!(i64).range(1..))]
     pub run_max_bytes: i64,
 
-    /// Seconds of sleep that one job may spend on retries before it is given back.
+    /// Seconds that one job may sleep between attempts, or wait in vain for answers, before it is given
+    /// back.
     #[arg(long, env = "AUDIT_EXPORT_RETRY_SECONDS", value_name = "AUDIT_EXPORT_RETRY_SECONDS", hide_env = true, default_value = "15", value_parser = retry)]
     pub retry_budget: Duration,
 

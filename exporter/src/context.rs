@@ -24,6 +24,9 @@ pub struct Context {
     pub sessions: Sessions,
     /// One permit for each export job that may be worked on at once.
     pub export_slots: Arc<Semaphore>,
+    /// One permit for each of those that may be of a run that was claimed before: destinations that hang
+    /// again and again leave the other slots to the rest.
+    pub retry_slots: Arc<Semaphore>,
     /// Cancelled when jobs have to give back what they hold.
     pub stop: CancellationToken,
 }

@@ -68,13 +68,16 @@ pub async fn run(
     let sessions = Sessions::new(aws, &config);
     let drain_time = config.drain;
     let stop = CancellationToken::new();
-    let export_slots = Arc::new(Semaphore::new(config.concurrency.into()));
+    let slots = usize::from(config.concurrency);
+    let export_slots = Arc::new(Semaphore::new(slots));
+    let retry_slots = Arc::new(Semaphore::new((slots / 2).max(1)));
     let context = Arc::new(Context {
         config,
         pool,
         publisher,
         sessions,
         export_slots,
+        retry_slots,
         stop: stop.clone(),
     });
 

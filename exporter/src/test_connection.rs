@@ -31,8 +31,8 @@ use crate::{
     },
 };
 
-/// How long a test may sleep between attempts: somebody is waiting.
-const RETRY_SLEEP: Duration = Duration::from_secs(3);
+/// How long a test may sleep between attempts, or wait for answers in vain: somebody is waiting.
+const RETRY_SLEEP: Duration = Duration::from_secs(5);
 /// How long a test may take in all.
 const TEST_TIME: Duration = Duration::from_secs(25);
 /// What test objects hold: nothing of anybody's.
@@ -189,6 +189,14 @@ struct StageResult {
     error: Option<String>,
 }
 
+/// What a stage does in the bucket.
+#[derive(Debug, Clone, Copy)]
+enum InBucket {
+    Put,
+    Upload,
+    Delete { both: bool },
+}
+
 /// Why a stage did not pass: a request, or what was seen.
 enum StageError {
     Call(CallError),
@@ -209,20 +217,27 @@ async fn run(context: &Context, org: &OrgId, id: TestId, claimed: &Claimed) -> T
         destination: &claimed.destination,
         external_id: &claimed.external_id,
         budget: Budget::new(RETRY_SLEEP),
+        again: claimed.attempts > 1,
+        stage: None,
         stages: Vec::new(),
         warnings: Vec::new(),
     };
     let failure = match tokio::time::timeout(TEST_TIME, test.all_stages()).await {
         Ok(Ok(())) => None,
         Ok(Err(failure)) => Some(failure),
-        Err(_) => Some(Failure {
-            class: FailureClass::Transient,
-            code: "timeout".into(),
-            text: format!(
-                "The test took longer than {} s; AWS or the network is too slow just now.",
-                TEST_TIME.as_secs()
-            ),
-        }),
+        Err(_) => {
+            let failure = Failure {
+                class: FailureClass::Transient,
+                code: "timeout".into(),
+                text: format!(
+                    "The test took longer than {} s; AWS or the network is too slow just now.",
+                    TEST_TIME.as_secs()
+                ),
+            };
+            test.record(Some(&failure));
+            test.warn_of_remains();
+            Some(failure)
+        }
     };
     let stages = serde_json::to_value(&test.stages).unwrap_or_default();
     let warning = (!test.warnings.is_empty()).then(|| test.warnings.join(" "));
@@ -240,51 +255,109 @@ struct Test<'a> {
     destination: &'a Destination,
     external_id: &'a str,
     budget: Budget,
+    /// Whether another worker has begun it, and may have left an upload open.
+    again: bool,
+    /// The stage that has begun, and when.
+    stage: Option<(&'static str, Instant)>,
     stages: Vec<StageResult>,
     warnings: Vec<String>,
 }
 
 impl Test<'_> {
     async fn all_stages(&mut self) -> Result<(), Failure> {
-        let begun = Instant::now();
+        self.begin("assume_role");
         let assumed = self.assume_role().await;
-        let session = self.stage("assume_role", begun, assumed)?;
+        let mut session = self.end(assumed)?;
 
-        let begun = Instant::now();
+        self.begin("confused_deputy");
         let refused = self.confused_deputy().await;
-        self.stage("confused_deputy", begun, refused)?;
+        self.end(refused)?;
 
-        let begun = Instant::now();
-        let put = self.put_object(&session).await;
-        self.stage("put_object", begun, put)?;
+        self.begin("put_object");
+        let put = self.in_bucket(InBucket::Put, &mut session).await;
+        self.end(put)?;
 
-        let begun = Instant::now();
-        let uploaded = self.multipart_upload(&session).await;
+        self.begin("multipart_upload");
+        let uploaded = self.in_bucket(InBucket::Upload, &mut session).await;
         // Whatever became of the upload, the first object is there to be removed.
-        let uploaded = self.stage("multipart_upload", begun, uploaded);
+        let uploaded = self.end(uploaded);
 
-        let begun = Instant::now();
-        let deleted = self.delete_object(&session, uploaded.is_ok()).await;
+        self.begin("delete_object");
+        let both = uploaded.is_ok();
+        let deleted = self
+            .in_bucket(InBucket::Delete { both }, &mut session)
+            .await;
         uploaded?;
-        self.stage("delete_object", begun, deleted)
+        self.end(deleted)
     }
 
-    fn stage<T>(
+    /// Does it, and once more where another session or another clock may help.
+    async fn in_bucket(&mut self, what: InBucket, session: &mut Session) -> Result<(), StageError> {
+        let result = self.once_in_bucket(what, session).await;
+        let Err(StageError::Call(error)) = &result else {
+            return result;
+        };
+        match error.verdict {
+            Verdict::NewCredentials => *session = self.assume_role().await?,
+            Verdict::ClockSkew if self.context.sessions.correct_clock(error) => {}
+            _ => return result,
+        }
+        self.once_in_bucket(what, session).await
+    }
+
+    async fn once_in_bucket(
         &mut self,
-        name: &'static str,
-        begun: Instant,
-        result: Result<T, StageError>,
-    ) -> Result<T, Failure> {
-        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        what: InBucket,
+        session: &Session,
+    ) -> Result<(), StageError> {
+        match what {
+            InBucket::Put => self.put_object(session).await,
+            InBucket::Upload => self.multipart_upload(session).await,
+            InBucket::Delete { both } => self.delete_object(session, both).await,
+        }
+    }
+
+    fn begin(&mut self, stage: &'static str) {
+        self.stage = Some((stage, Instant::now()));
+    }
+
+    /// Ends the stage that has begun.
+    fn end<T>(&mut self, result: Result<T, StageError>) -> Result<T, Failure> {
         let result = result.map_err(|error| self.failure(error));
-        let error = result.as_ref().err().map(|failure| failure.text.clone());
+        self.record(result.as_ref().err());
+        result
+    }
+
+    fn record(&mut self, failure: Option<&Failure>) {
+        let Some((name, begun)) = self.stage.take() else {
+            return;
+        };
         self.stages.push(StageResult {
             name,
-            success: error.is_none(),
-            duration_ms,
-            error,
+            success: failure.is_none(),
+            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            error: failure.map(|failure| failure.text.clone()),
         });
-        result
+    }
+
+    /// Of a test that was broken off, once it has written something.
+    fn warn_of_remains(&mut self) {
+        let (put, uploaded) = self.keys();
+        if self.stages.iter().any(|stage| stage.name == "put_object") {
+            self.warnings.push(format!(
+                "The test was broken off; of it there may remain {put}, {uploaded}, and an \
+                 unfinished upload of the latter.",
+            ));
+        }
+    }
+
+    /// The key of the object that is put, and of the one that is uploaded in parts.
+    fn keys(&self) -> (String, String) {
+        let prefix = &self.destination.prefix;
+        (
+            key::test_object(prefix, self.id),
+            key::multipart_test_object(prefix, self.id),
+        )
     }
 
     fn failure(&self, error: StageError) -> Failure {
@@ -354,7 +427,7 @@ impl Test<'_> {
     }
 
     async fn put_object(&mut self, session: &Session) -> Result<(), StageError> {
-        let key = key::test_object(&self.destination.prefix, self.id);
+        let (key, _) = self.keys();
         let body = Bytes::from_static(TEST_BODY);
         let sha256 = sha256(TEST_BODY);
         let bucket = Bucket::new(session, self.destination, self.conditional());
@@ -379,16 +452,16 @@ impl Test<'_> {
     }
 
     async fn multipart_upload(&mut self, session: &Session) -> Result<(), StageError> {
-        let key = key::multipart_test_object(&self.destination.prefix, self.id);
+        let (_, key) = self.keys();
         let bucket = Bucket::new(session, self.destination, self.conditional());
-        let mut uploads = OpenUploads::default();
+        let mut uploads = OpenUploads::new(None, self.again);
         let mut filled = self.fill_upload(&bucket, &key, &mut uploads).await;
         // Complete, perhaps, by a request whose answer was lost: then the next one finds the object.
         if matches!(&filled, Err(error) if error.verdict == Verdict::NewUpload) {
             filled = self.fill_upload(&bucket, &key, &mut uploads).await;
         }
         // Best effort: the role need not be allowed to.
-        let _ = uploads.end(&bucket, &key, &mut self.budget).await;
+        let _ = uploads.end(&bucket, &key).await;
         Ok(filled?)
     }
 
@@ -415,10 +488,10 @@ impl Test<'_> {
     }
 
     async fn delete_object(&mut self, session: &Session, both: bool) -> Result<(), StageError> {
-        let prefix = &self.destination.prefix;
-        let mut keys = vec![key::test_object(prefix, self.id)];
+        let (put, uploaded) = self.keys();
+        let mut keys = vec![put];
         if both {
-            keys.push(key::multipart_test_object(prefix, self.id));
+            keys.push(uploaded);
         }
         let mut left_over = Vec::new();
         for key in keys {

@@ -1,15 +1,21 @@
 //! A worker that ends exactly between two steps of a job, for each two: claim, freeze, upload, store,
 //! finish, acknowledge. Another goes on from there. See exporter/src/crash.rs.
 
-use std::os::unix::process::ExitStatusExt;
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    os::unix::process::ExitStatusExt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use harness::{
     World,
+    checker::{Sent, Verdict},
     events::{Event, Generator, events},
-    process::Process,
+    report,
 };
-use serde_json::json;
 
 /// What a worker does with every run, in this order.
 const OF_RUNS: [&str; 9] = [
@@ -51,7 +57,15 @@ fn large_events() -> Vec<Event> {
     Generator::new(12).bytes(250_000).take(150).collect()
 }
 
-async fn a_worker_ends_and_another_goes_on(place: &str, sent: &[Event]) {
+/// What became of a job whose worker ended.
+struct Ended {
+    place: &'static str,
+    verdict: Verdict,
+    /// From the end of the worker until all was delivered.
+    took: Duration,
+}
+
+async fn a_worker_ends_and_another_goes_on(place: &'static str, sent: &[Event]) -> Ended {
     let world = World::start().await;
     let acme = world.org("acme").await;
     let customer = world.customer(&acme);
@@ -67,35 +81,77 @@ async fn a_worker_ends_and_another_goes_on(place: &str, sent: &[Event]) {
         .await;
     assert_eq!(status.signal(), Some(ABORTED), "{place}: {}", doomed.log());
 
-    let next: Process = world.spawn_worker(&[]);
+    let ended = Instant::now();
+    let _next = world.spawn_worker(&[]);
     acme.wait_until_delivered(&customer, sent.len().try_into().unwrap())
         .await;
-    customer.bucket().must_hold("acme", sent);
-    customer.nothing_was_rewritten();
-    assert_eq!(world.aws.open_uploads(&customer.bucket_name), [], "{place}");
-    assert_eq!(acme.config().await["state"], json!("active"), "{place}");
-    drop(next);
+    let took = ended.elapsed();
+    let sent = sent.iter().map(Sent::from).collect();
+    let verdict = world.check(&BTreeMap::from([("acme".into(), sent)])).await;
+    assert!(verdict.is_good(), "{place}: {verdict:#?}");
+    assert_eq!(world.open_uploads(), [], "{place}");
+    assert_eq!(acme.config().await["state"], "active", "{place}");
+    Ended {
+        place,
+        verdict,
+        took,
+    }
 }
 
-async fn for_each(places: impl IntoIterator<Item = &str>, sent: &[Event]) {
-    stream::iter(places)
-        .for_each_concurrent(AT_ONCE, |place| {
-            a_worker_ends_and_another_goes_on(place, sent)
-        })
-        .await;
+/// Ends a worker at each of these places, and writes down what became of it.
+async fn for_each(what: &str, places: impl IntoIterator<Item = &'static str>, sent: Vec<Event>) {
+    let sent: Arc<[Event]> = sent.into();
+    let one = |place| {
+        let sent = sent.clone();
+        tokio::spawn(async move { a_worker_ends_and_another_goes_on(place, &sent).await })
+    };
+    let ended: Vec<_> = stream::iter(places)
+        .map(one)
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
+        .unwrap();
+    let mut table = format!("the worker ends in the course of {what}, and another goes on\n");
+    table += "  at                          sent  delivered  lost  doubled       ms\n";
+    for Ended {
+        place,
+        verdict,
+        took,
+    } in &ended
+    {
+        let Verdict {
+            sent,
+            delivered,
+            lost,
+            doubled,
+            ..
+        } = verdict;
+        let ms = took.as_millis();
+        writeln!(
+            table,
+            "  {place:26}  {sent:4}  {delivered:9}  {lost:4}  {doubled:7}  {ms:7}"
+        )
+        .unwrap();
+    }
+    report::write(&format!("crash-points of {what}").replace(' ', "-"), &table);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn between_the_steps_of_a_run_with_a_small_object() {
-    for_each(OF_RUNS, &events(13, 200)).await;
+    for_each("a run", OF_RUNS, events(13, 200)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn between_the_steps_of_a_run_with_an_object_in_parts() {
-    for_each(OF_RUNS.into_iter().chain(OF_UPLOADS), &large_events()).await;
+    for_each(
+        "a run with parts",
+        OF_RUNS.into_iter().chain(OF_UPLOADS),
+        large_events(),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn between_the_steps_of_a_test() {
-    for_each(OF_TESTS, &events(14, 50)).await;
+    for_each("a connection test", OF_TESTS, events(14, 50)).await;
 }

@@ -8,6 +8,7 @@
 mod append;
 mod auth;
 mod broker;
+mod clock;
 mod crash;
 mod crash_points;
 mod drain;
@@ -17,6 +18,7 @@ mod gate;
 mod ingest;
 mod jobs;
 mod limits;
+mod matrix;
 mod plans;
 mod routes;
 mod secrets;

@@ -190,6 +190,8 @@ pub struct Claimed {
     pub version: Option<i64>,
     /// The organisation's external id.
     pub external_id: String,
+    /// How often it was claimed, this time included.
+    pub attempts: i32,
     /// Where the outcome goes besides the results exchange.
     pub reply_to: ReplyTo,
 }
@@ -214,7 +216,7 @@ pub async fn claim(
                from orgs o
               where t.org_id = $1 and t.id = $2 and t.state = 'queued' and o.id = t.org_id
              returning t.bucket, t.region, t.role_arn, t.prefix, t.version, t.reply_to,
-                       t.correlation_id, o.external_id",
+                       t.correlation_id, t.attempts, o.external_id",
         )
         .await?;
     let row = db
@@ -228,6 +230,7 @@ fn claimed(row: &Row) -> Result<Claimed, Error> {
         destination: destination(row)?,
         version: row.get("version"),
         external_id: row.get("external_id"),
+        attempts: row.get("attempts"),
         reply_to: ReplyTo {
             queue: row.get("reply_to"),
             correlation_id: row.get("correlation_id"),

@@ -100,7 +100,7 @@ pub struct Plan {
     pub last_seq: i64,
     /// A multipart upload of an earlier attempt that may still be open.
     pub upload_id: Option<String>,
-    /// Whether an earlier attempt may have left an upload open, known by its id or not.
+    /// Whether there may be others, whose ids got lost.
     pub unfinished_uploads: bool,
     /// Whether an earlier attempt may have made an object visible under the key.
     pub attempted: bool,
@@ -231,7 +231,8 @@ pub async fn expect_upload(
     Ok(db.execute(&statement, &[org, &plan, &token]).await? == 1)
 }
 
-/// Records the multipart upload that is being filled; false when the lease was lost.
+/// Records the multipart upload that is being filled, and whether there may be others; false when the
+/// lease was lost.
 ///
 /// # Errors
 /// Postgres's.
@@ -241,15 +242,16 @@ pub async fn set_upload(
     plan: PlanId,
     token: LeaseToken,
     upload_id: &str,
+    others: bool,
 ) -> Result<bool, Error> {
     let statement = db
         .prepare_cached(&format!(
-            "update export_objects set upload_id = $4
+            "update export_objects set upload_id = $4, unfinished_uploads = $5
               where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
         ))
         .await?;
     Ok(db
-        .execute(&statement, &[org, &plan, &token, &upload_id])
+        .execute(&statement, &[org, &plan, &token, &upload_id, &others])
         .await?
         == 1)
 }
@@ -347,6 +349,10 @@ pub async fn mark_stored(
     Ok(db.execute(&statement, &params).await? == 1)
 }
 
+/// That uploads of an object may be open which nobody is at work on.
+pub(super) const LEFT_OPEN: &str =
+    "(unfinished_uploads or upload_id is not null) and state <> 'planned'";
+
 /// An object that was delivered or given up, of which uploads may be open.
 #[derive(Debug, Clone)]
 pub struct LeftOpen {
@@ -358,6 +364,10 @@ pub struct LeftOpen {
     pub region: String,
     /// The key.
     pub key: String,
+    /// An upload.
+    pub upload_id: Option<String>,
+    /// Whether there may be others.
+    pub others: bool,
 }
 
 /// The organisation's objects of which uploads may be open, planned ones apart: at most ten.
@@ -366,12 +376,13 @@ pub struct LeftOpen {
 /// Postgres's.
 pub async fn left_open(db: &impl GenericClient, org: &OrgId) -> Result<Vec<LeftOpen>, Error> {
     let statement = db
-        .prepare_cached(
-            "select plan_id, bucket, region, key from export_objects
-              where org_id = $1 and unfinished_uploads and state <> 'planned'
+        .prepare_cached(&format!(
+            "select plan_id, bucket, region, key, upload_id, unfinished_uploads
+               from export_objects
+              where org_id = $1 and {LEFT_OPEN}
               order by first_seq
-              limit 10",
-        )
+              limit 10"
+        ))
         .await?;
     let rows = db.query(&statement, &[org]).await?;
     Ok(rows
@@ -381,6 +392,8 @@ pub async fn left_open(db: &impl GenericClient, org: &OrgId) -> Result<Vec<LeftO
             bucket: row.get("bucket"),
             region: row.get("region"),
             key: row.get("key"),
+            upload_id: row.get("upload_id"),
+            others: row.get("unfinished_uploads"),
         })
         .collect())
 }

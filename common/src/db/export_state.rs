@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Error, GenericClient, seconds};
+use super::{Error, GenericClient, export_objects::LEFT_OPEN, seconds};
 use crate::ids::{OrgId, RunId, TestId};
 
 /// How the probes of a paused destination are spaced: the first pause, doubled after every failed
@@ -149,7 +149,7 @@ pub struct Due {
 }
 
 /// Looks at the organisations whose time has come and sets when each is looked at next. One that is
-/// active and has something pending gets a run; one that waits for a test and has none under way
+/// active and has something pending, be it an upload that was left open within the hour, gets a run; one that waits for a test and has none under way
 /// gets a test. At most `limit` organisations a call; none that another replica has in hand. What is
 /// queued counts as published: the caller publishes it now.
 ///
@@ -161,7 +161,7 @@ pub async fn look_at_due(
     limit: i64,
 ) -> Result<Due, Error> {
     let statement = db
-        .prepare_cached(
+        .prepare_cached(&format!(
             "with due as (
                  select s.org_id, s.cursor_seq, delivery_state(c, s) as state, c.version,
                         c.bucket, c.region, c.role_arn, c.prefix
@@ -192,15 +192,19 @@ pub async fn look_at_due(
                  select gen_random_uuid(), d.org_id, 'schedule', now()
                    from due d
                   where d.state = 'active'
-                    and exists (select from audit_events e
-                                 where e.org_id = d.org_id and e.seq > d.cursor_seq)
+                    and (d.cursor_seq < (select q.next_seq - 1 from org_sequences q
+                                          where q.org_id = d.org_id)
+                         or exists (select from export_objects o
+                                     where o.org_id = d.org_id and {LEFT_OPEN}
+                                       and coalesce(o.stored_at, o.created_at)
+                                           > now() - interval '1 hour'))
                      on conflict do nothing
                  returning id, org_id
              )
              select 'look' as kind, org_id, null::uuid as id from due
              union all select 'test', org_id, id from tests
-             union all select 'run', org_id, id from runs",
-        )
+             union all select 'run', org_id, id from runs"
+        ))
         .await?;
     let mut due = Due::default();
     for row in db.query(&statement, &[&limit, &seconds(interval)]).await? {
@@ -223,7 +227,7 @@ pub async fn queue_due_probes(
     db: &impl GenericClient,
     limit: i64,
 ) -> Result<Vec<(OrgId, TestId)>, Error> {
-    // The test's end sets the real time of the next probe; ten minutes is for a test that never ends.
+    // The test's end sets the real time of the next probe; a minute is for a test that never ends.
     let statement = db
         .prepare_cached(
             "with due as (
@@ -235,7 +239,7 @@ pub async fn queue_due_probes(
                   limit $1
                     for no key update of s skip locked
              ), looked_at as (
-                 update export_state s set next_probe_at = now() + interval '10 minutes'
+                 update export_state s set next_probe_at = now() + interval '1 minute'
                    from due d where s.org_id = d.org_id
              )
              insert into connection_tests

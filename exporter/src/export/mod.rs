@@ -19,6 +19,7 @@ use common::{
     queue::topology,
 };
 use plan::{Bounds, Hold, Next, Run};
+use tokio::sync::OwnedSemaphorePermit;
 use upload::DeliverError;
 
 use crate::{
@@ -34,9 +35,9 @@ pub async fn handle(context: &Context, org: OrgId, id: RunId, reply_to: ReplyTo)
         .patiently(|| begin(context, &org, id, &reply_to))
         .await;
     match begun {
-        Ok(Some(Begun::Claimed(run, next))) => {
+        Ok(Some(Begun::Claimed(run, next, retry_slot))) => {
             crash::point("claimed");
-            work(context, *run, next).await;
+            work(context, *run, next, retry_slot).await;
             Disposition::Ack
         }
         Ok(Some(Begun::Rejected(reason, reply_to))) => {
@@ -64,7 +65,7 @@ pub async fn handle(context: &Context, org: OrgId, id: RunId, reply_to: ReplyTo)
 }
 
 enum Begun {
-    Claimed(Box<Run>, Next),
+    Claimed(Box<Run>, Next, Option<RetrySlot>),
     Rejected(RejectReason, ReplyTo),
     /// It is in other hands, not due yet, or ended.
     Stale,
@@ -117,11 +118,23 @@ async fn claim(context: &Context, org: &OrgId, id: RunId) -> Result<Option<Begun
         events: config.run_max_events,
         bytes: config.run_max_bytes,
     };
-    let claimed = Run::claim(&mut client, org, id, config.lease, bounds).await?;
-    Ok(claimed.map(|(run, next)| Begun::Claimed(Box::new(run), next)))
+    let retry_slot = context.retry_slots.clone().try_acquire_owned().ok();
+    let wanted = retry_slot.is_some();
+    let claimed = Run::claim(&mut client, org, id, config.lease, bounds, wanted).await?;
+    if claimed.is_none() && !wanted && export_runs::put_off(&client, org, id).await? {
+        return Ok(Some(Begun::Stale));
+    }
+    Ok(claimed.map(|(run, next)| {
+        let retry_slot = retry_slot.filter(|_| run.claimed.failed_before);
+        Begun::Claimed(Box::new(run), next, retry_slot)
+    }))
 }
 
-async fn work(context: &Context, mut run: Run, next: Next) {
+/// The right to work on a run that was given back because of a failure; let go of once the destination
+/// has taken an object.
+type RetrySlot = OwnedSemaphorePermit;
+
+async fn work(context: &Context, mut run: Run, next: Next, retry_slot: Option<RetrySlot>) {
     let hold = run.hold.clone();
     let lease = context.config.lease;
     let renew = || async {
@@ -129,12 +142,16 @@ async fn work(context: &Context, mut run: Run, next: Next) {
         let Hold { org, id, token } = &hold;
         Ok(export_runs::renew(&client, org, *id, *token, lease).await?)
     };
-    let attempts = run.claimed.attempts;
     let mut budget = Budget::new(context.config.retry_budget);
-    let unanswered_since = budget.unanswered_since();
+    let room = room::wanted(
+        context,
+        budget.unanswered_since(),
+        run.claimed.attempts,
+        retry_slot.is_some(),
+    );
     let ended = tokio::select! {
-        ended = deliver_all(context, &mut run, next, &mut budget) => ended,
-        () = room::wanted(context, unanswered_since, attempts) => Err(DeliverError::MadeRoom),
+        ended = deliver_all(context, &mut run, next, &mut budget, retry_slot) => ended,
+        () = room => Err(DeliverError::MadeRoom),
         () = lease::keep(lease, renew) => Err(DeliverError::LeaseLost),
         () = context.stop.cancelled() => {
             give_back(context, &run, None, AT_ONCE).await;
@@ -157,12 +174,13 @@ async fn deliver_all(
     run: &mut Run,
     mut next: Next,
     budget: &mut Budget,
+    mut retry_slot: Option<RetrySlot>,
 ) -> Result<(), DeliverError> {
     loop {
         match next {
             Next::Deliver(plan) => {
                 if std::mem::take(&mut run.uploads_left_open) {
-                    uploads::end_left_open(context, run, budget).await?;
+                    uploads::end_left_open(context, run).await?;
                 }
                 let delivery = upload::deliver(context, run, &plan, budget).await?;
                 crash::point("delivered");
@@ -171,6 +189,7 @@ async fn deliver_all(
                     .stored(&mut client, &plan, &delivery.stored, delivery.raw_bytes)
                     .await?;
                 crash::point("stored");
+                drop(retry_slot.take());
                 tracing::info!(
                     key = plan.key,
                     events = delivery.stored.events,
@@ -183,6 +202,9 @@ async fn deliver_all(
                 continuation,
             } => {
                 succeeded(context, run, events, continuation).await;
+                if run.uploads_left_open {
+                    uploads::end_left_open(context, run).await?;
+                }
                 return Ok(());
             }
             Next::LeaseLost => return Err(DeliverError::LeaseLost),
@@ -226,8 +248,10 @@ async fn end_badly(context: &Context, run: &Run, error: DeliverError) {
         }),
         DeliverError::MadeRoom => Failure {
             class: FailureClass::Transient,
-            code: "no_answer".into(),
-            text: "The destination did not answer for a while; it is tried again by itself.".into(),
+            code: "made_room".into(),
+            text: "The destination did not do what it was asked for some seconds, while others \
+                   waited; it is tried again by itself."
+                .into(),
         },
         DeliverError::Database(_) | DeliverError::Gap(_) => Failure {
             class: FailureClass::Internal,

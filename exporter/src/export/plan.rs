@@ -86,7 +86,8 @@ pub enum Next {
 }
 
 impl Run {
-    /// Claims a run and decides what it does first, in one commit; `None` where it is not to be had.
+    /// Claims a run, one that was given back because of a failure only where those are wanted, and
+    /// decides what it does first, in one commit; `None` where it is not to be had.
     ///
     /// # Errors
     /// Postgres's.
@@ -96,10 +97,12 @@ impl Run {
         id: RunId,
         lease: Duration,
         bounds: Bounds,
+        failed_wanted: bool,
     ) -> Result<Option<(Self, Next)>, db::Error> {
         let token = LeaseToken::new();
         let tx = client.transaction().await?;
-        let Some(claimed) = export_runs::claim(&tx, org, id, token, lease).await? else {
+        let Some(claimed) = export_runs::claim(&tx, org, id, token, lease, failed_wanted).await?
+        else {
             return Ok(None);
         };
         let mut run = Self {
@@ -234,8 +237,8 @@ impl Run {
             }));
         }
         export_objects::abandon(tx, &self.hold.org, plan.id).await?;
-        self.uploads_left_open |= plan.unfinished_uploads;
         // An upload that may be open is ended, or said, as one of those that were left open.
+        self.uploads_left_open |= plan.unfinished_uploads || plan.upload_id.is_some();
         if plan.attempted {
             let warning = format!(
                 "The destination changed while an object was being written; s3://{}/{} may or may \

@@ -16,32 +16,36 @@ const LONGEST_PATIENCE: Duration = Duration::from_mins(2);
 /// How often it is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Returns when the slot of a job is wanted, which waits for an answer since `unanswered_since` and
-/// whose run is claimed for the `attempts`th time.
+/// Returns when the slot of a job is wanted, which waits for success since `unanswered_since` and whose
+/// run is claimed for the `attempts`th time. Runs that were given back because of a failure want it
+/// only where it is one of `theirs`.
 pub async fn wanted(
     context: &Context,
     unanswered_since: watch::Receiver<Option<Instant>>,
     attempts: i32,
+    theirs: bool,
 ) {
     let patience = patience(attempts);
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
-        let waits = unanswered_since.borrow().map(|since| since.elapsed());
-        if waits.is_none_or(|time| time < patience) || context.export_slots.available_permits() > 0
+        let since = *unanswered_since.borrow();
+        if since.is_none_or(|since| since.elapsed() < patience)
+            || context.export_slots.available_permits() > 0
         {
             continue;
         }
-        match others_wait(context).await {
-            Ok(true) => return,
-            Ok(false) => {}
+        match others_wait(context, theirs).await {
+            // It may have succeeded meanwhile.
+            Ok(true) if *unanswered_since.borrow() == since => return,
+            Ok(_) => {}
             Err(error) => tracing::debug!(%error, "it is not known whether others wait"),
         }
     }
 }
 
-async fn others_wait(context: &Context) -> Result<bool, QueryError> {
+async fn others_wait(context: &Context, failed_too: bool) -> Result<bool, QueryError> {
     let client = context.client().await?;
-    Ok(export_runs::others_wait(&client).await?)
+    Ok(export_runs::others_wait(&client, failed_too).await?)
 }
 
 fn patience(attempts: i32) -> Duration {

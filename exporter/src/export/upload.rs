@@ -46,8 +46,8 @@ pub enum DeliverError {
     /// The events are not as they must be.
     #[error(transparent)]
     Gap(#[from] Gap),
-    /// The destination did not answer for a while, and others waited for the slot.
-    #[error("the destination does not answer, and others wait")]
+    /// The destination was asked in vain for a while, and others waited for the slot.
+    #[error("the destination is asked in vain, and others wait")]
     MadeRoom,
 }
 
@@ -78,10 +78,7 @@ pub async fn deliver(
 ) -> Result<Delivery, DeliverError> {
     let key = run.session_key();
     let mut pauses = Pauses::default();
-    let mut uploads = OpenUploads::new(
-        plan.upload_id.clone(),
-        plan.unfinished_uploads && plan.upload_id.is_none(),
-    );
+    let mut uploads = OpenUploads::new(plan.upload_id.clone(), plan.unfinished_uploads);
     loop {
         let session = context
             .sessions
@@ -146,8 +143,7 @@ impl Attempt<'_> {
         }
         let mut delivery = delivered?;
         // Before the object counts as stored: a crash until then leads here again.
-        let ended =
-            uploads::end_or_say(self.context, self.run, uploads, &self.bucket, key, budget).await?;
+        let ended = uploads::end_or_say(self.context, self.run, uploads, &self.bucket, key).await?;
         delivery.stored.unfinished_uploads = ended == Ended::NotYet;
         Ok(delivery)
     }
@@ -229,7 +225,8 @@ impl Attempt<'_> {
         let id = uploads.begin(&self.bucket, &self.plan.key, budget).await?;
         crash::point("upload-begun");
         let client = self.context.client().await?;
-        if !export_objects::set_upload(&client, org, self.plan.id, self.token, &id).await? {
+        let (plan, token, others) = (self.plan.id, self.token, uploads.others());
+        if !export_objects::set_upload(&client, org, plan, token, &id, others).await? {
             return Err(DeliverError::LeaseLost);
         }
         crash::point("upload-known");

@@ -1,5 +1,7 @@
 //! Ending the multipart uploads that attempts have left open, or saying in the run what may stay.
 
+use std::time::Duration;
+
 use common::db::{
     QueryError,
     export_objects::{self, LeftOpen},
@@ -13,6 +15,9 @@ use crate::{
     retry::Budget,
     s3::{bucket::Bucket, failure::Verdict, uploads::OpenUploads},
 };
+
+/// How long becoming the role may take for it.
+const SESSION_TIME: Duration = Duration::from_secs(5);
 
 /// What became of an attempt to end uploads.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,9 +40,8 @@ pub async fn end_or_say(
     uploads: &mut OpenUploads,
     bucket: &Bucket<'_>,
     key: &str,
-    budget: &mut Budget,
 ) -> Result<Ended, QueryError> {
-    let error = match uploads.end(bucket, key, budget).await {
+    let error = match uploads.end(bucket, key).await {
         Ok(()) => return Ok(Ended::All),
         Err(error) => error,
     };
@@ -57,9 +61,9 @@ async fn say(
     code: &str,
 ) -> Result<(), QueryError> {
     let warning = format!(
-        "An unfinished upload of s3://{bucket}/{key} may remain ({code}): allow the role \
-         s3:AbortMultipartUpload and s3:ListBucketMultipartUploads, or let a lifecycle rule end \
-         incomplete uploads.",
+        "An unfinished upload of s3://{bucket}/{key} may remain ({code}). A lifecycle rule that ends \
+         incomplete uploads removes it; the export does so itself where the role is allowed \
+         s3:AbortMultipartUpload and s3:ListBucketMultipartUploads there.",
     );
     let client = context.client().await?;
     Ok(export_runs::warn(&client, &run.hold.org, run.hold.id, &warning).await?)
@@ -69,41 +73,34 @@ async fn say(
 ///
 /// # Errors
 /// The database's.
-pub async fn end_left_open(
-    context: &Context,
-    run: &Run,
-    budget: &mut Budget,
-) -> Result<(), QueryError> {
+pub async fn end_left_open(context: &Context, run: &Run) -> Result<(), QueryError> {
     let org = &run.hold.org;
-    let left_open = export_objects::left_open(&context.client().await?, org).await?;
-    let destination = &run.claimed.destination;
-    for LeftOpen {
-        plan,
-        bucket: name,
-        region,
-        key,
-    } in left_open
-    {
-        let ended = if region == destination.region.as_str() {
-            let key_of_session = run.session_key();
-            let Ok(session) = context
-                .sessions
-                .get(&key_of_session, destination, budget)
-                .await
-            else {
-                return Ok(());
-            };
-            let conditional = context.config.conditional_writes == Strictness::Require;
-            let bucket = Bucket::new(&session, destination, conditional).elsewhere(&name);
-            let mut uploads = OpenUploads::new(None, true);
-            end_or_say(context, run, &mut uploads, &bucket, &key, budget).await?
-        } else {
-            say(context, run, &name, &key, "another region").await?;
-            Ended::Said
-        };
-        if ended != Ended::NotYet {
-            export_objects::uploads_ended(&context.client().await?, org, plan).await?;
+    for left in export_objects::left_open(&context.client().await?, org).await? {
+        if end_one(context, run, &left).await? != Ended::NotYet {
+            export_objects::uploads_ended(&context.client().await?, org, left.plan).await?;
         }
     }
     Ok(())
+}
+
+async fn end_one(context: &Context, run: &Run, left: &LeftOpen) -> Result<Ended, QueryError> {
+    let LeftOpen {
+        bucket: name, key, ..
+    } = left;
+    let destination = &run.claimed.destination;
+    if left.region != destination.region.as_str() {
+        say(context, run, name, key, "it is in another region").await?;
+        return Ok(Ended::Said);
+    }
+    let (key_of_session, mut budget) = (run.session_key(), Budget::new(SESSION_TIME));
+    let session = context
+        .sessions
+        .get(&key_of_session, destination, &mut budget);
+    let Ok(Ok(session)) = tokio::time::timeout(SESSION_TIME, session).await else {
+        return Ok(Ended::NotYet);
+    };
+    let conditional = context.config.conditional_writes == Strictness::Require;
+    let bucket = Bucket::new(&session, destination, conditional).elsewhere(name);
+    let mut uploads = OpenUploads::new(left.upload_id.clone(), left.others);
+    end_or_say(context, run, &mut uploads, &bucket, key).await
 }

@@ -84,6 +84,14 @@ fn s3_text(error: &CallError, subject: &Subject<'_>) -> String {
                 "The bucket {bucket} is not in region {region}: set region to the bucket's own."
             ),
         },
+        code @ ("KMS.DisabledException" | "KMS.KMSInvalidStateException") => format!(
+            "The KMS key that encrypts the bucket {bucket} cannot be used now ({code}): enable the \
+             key, or let the bucket use another one.",
+        ),
+        "KMS.NotFoundException" => format!(
+            "The KMS key that encrypts the bucket {bucket} does not exist: let the bucket use \
+             another one."
+        ),
         _ if is_about_kms(error) => format!(
             "The role {role} may not use the KMS key that encrypts the bucket {bucket}: allow it \
              kms:GenerateDataKey and, for uploads in parts, kms:Decrypt on that key ({}).",
@@ -122,16 +130,16 @@ fn is_about_kms(error: &CallError) -> bool {
 }
 
 /// Takes what identifies a role out of a service's message: `arn:…:iam::…` and `arn:…:sts::…` are
-/// cut down to their kind, since messages end up in logs and in the admin's sight.
+/// cut down to their kind, since messages end up in logs and in the admin's sight. A role's name may
+/// hold commas and its path any character but white space, so only white space surely ends it.
 pub fn without_identities(message: &str) -> String {
     let mut clean = String::with_capacity(message.len());
     let mut rest = message;
     while let Some(at) = rest.find("arn:") {
         let (before, from) = rest.split_at(at);
-        let end = from
-            .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | ')' | '<'))
-            .unwrap_or(from.len());
-        let (arn, after) = from.split_at(end);
+        let word = from.split(char::is_whitespace).next().unwrap_or_default();
+        let arn = word.trim_end_matches(['"', '\'', ',', ';', ':', ')', '.', '<', '>']);
+        let after = &from[arn.len()..];
         clean.push_str(before);
         if arn.contains(":iam:") || arn.contains(":sts:") {
             clean.push_str("(an identity)");
@@ -257,6 +265,11 @@ mod tests {
         assert!(
             clean.starts_with("User: (an identity) is not authorized"),
             "{clean}"
+        );
+        let odd = "Value 'arn:aws:iam::222222222222:role/a';b,c/d,e' at 'roleArn', and more";
+        assert_eq!(
+            without_identities(odd),
+            "Value '(an identity)' at 'roleArn', and more"
         );
         let bucket = "on resource: \"arn:aws:s3:::b/k\" because";
         assert_eq!(without_identities(bucket), bucket);

@@ -43,7 +43,7 @@ pub struct Receipt {
 #[derive(Debug, Clone)]
 pub struct Part {
     number: i32,
-    etag: Option<String>,
+    etag: String,
     sha256: String,
 }
 
@@ -89,10 +89,7 @@ impl<'a> Bucket<'a> {
             .send()
             .await
             .map_err(|e| CallError::new(Operation::PutObject, &e))?;
-        Ok(Receipt {
-            etag: output.e_tag,
-            version_id: output.version_id,
-        })
+        receipt(Operation::PutObject, output.e_tag, output.version_id)
     }
 
     /// Begins an object in parts and returns the upload's id.
@@ -113,9 +110,8 @@ impl<'a> Bucket<'a> {
             .send()
             .await
             .map_err(|e| CallError::new(Operation::CreateMultipartUpload, &e))?;
-        output.upload_id.ok_or_else(|| {
-            CallError::ours(Operation::CreateMultipartUpload, "S3 sent no upload id")
-        })
+        let id = output.upload_id;
+        id.ok_or_else(|| CallError::not_of_aws(Operation::CreateMultipartUpload))
     }
 
     /// Sends one part; numbers begin with 1.
@@ -146,9 +142,10 @@ impl<'a> Bucket<'a> {
             .send()
             .await
             .map_err(|e| CallError::new(Operation::UploadPart, &e))?;
+        let etag = output.e_tag;
         Ok(Part {
             number,
-            etag: output.e_tag,
+            etag: etag.ok_or_else(|| CallError::not_of_aws(Operation::UploadPart))?,
             sha256,
         })
     }
@@ -166,7 +163,7 @@ impl<'a> Bucket<'a> {
         let parts = parts.iter().map(|part| {
             CompletedPart::builder()
                 .part_number(part.number)
-                .set_e_tag(part.etag.clone())
+                .e_tag(&part.etag)
                 .checksum_sha256(&part.sha256)
                 .build()
         });
@@ -186,10 +183,11 @@ impl<'a> Bucket<'a> {
             .send()
             .await
             .map_err(|e| CallError::new(Operation::CompleteMultipartUpload, &e))?;
-        Ok(Receipt {
-            etag: output.e_tag,
-            version_id: output.version_id,
-        })
+        receipt(
+            Operation::CompleteMultipartUpload,
+            output.e_tag,
+            output.version_id,
+        )
     }
 
     /// Gives an upload up.
@@ -248,6 +246,18 @@ impl<'a> Bucket<'a> {
             .map_err(|e| CallError::new(Operation::DeleteObject, &e))?;
         Ok(())
     }
+}
+
+/// Of an object that S3 has taken, it tells the ETag. A success without one is somebody else's answer.
+fn receipt(
+    operation: Operation,
+    etag: Option<String>,
+    version_id: Option<String>,
+) -> Result<Receipt, CallError> {
+    if etag.is_none() {
+        return Err(CallError::not_of_aws(operation));
+    }
+    Ok(Receipt { etag, version_id })
 }
 
 /// The checksum that every body is sent with.

@@ -142,6 +142,8 @@ fn by_code(operation: Operation, code: &str) -> Option<Verdict> {
             | "RegionDisabledException"
             | "InvalidObjectState"
             | "NotSignedUp"
+            | "NotImplemented"
+            | "MethodNotAllowed"
             | "ValidationError",
         ) => Verdict::Permanent,
         (
@@ -199,22 +201,44 @@ impl CallError {
         let status = response.map(|r| r.status().as_u16());
         let metadata = error.as_service_error().map(ProvideErrorMetadata::meta);
         let code = metadata.and_then(|m| m.code());
+        let message = metadata.and_then(|m| m.message());
         let header = |name: &str| response.and_then(|r| r.headers().get(name));
         Self {
             operation,
-            verdict: classify(operation, code, status),
+            verdict: match classify(operation, code, status) {
+                Verdict::Ours if message.is_some_and(is_about_the_time) => Verdict::ClockSkew,
+                verdict => verdict,
+            },
             code: match (code, status) {
                 (Some(code), _) => code.to_owned(),
                 (None, Some(status)) => format!("http_{status}"),
                 (None, None) => transport_code(error).to_owned(),
             },
             message: advice::without_identities(
-                &metadata
-                    .and_then(|m| m.message().map(str::to_owned))
-                    .unwrap_or_else(|| root_cause(error)),
+                &message.map_or_else(|| root_cause(error), str::to_owned),
             ),
-            bucket_region: header("x-amz-bucket-region").map(str::to_owned),
+            bucket_region: header("x-amz-bucket-region")
+                .or_else(|| region_in(response?.body().bytes()?))
+                .map(str::to_owned),
             server_time: header("date").and_then(http_date),
+        }
+    }
+
+    /// An answer that says neither yes nor no as AWS does: a middle box's, perhaps.
+    pub fn not_of_aws(operation: Operation) -> Self {
+        Self {
+            verdict: Verdict::Transient,
+            code: UNREADABLE.into(),
+            ..Self::ours(operation, "the answer is not one of AWS")
+        }
+    }
+
+    /// No answer in the time that there was.
+    pub fn timed_out(operation: Operation) -> Self {
+        Self {
+            verdict: Verdict::Transient,
+            code: TIMEOUT.into(),
+            ..Self::ours(operation, "no answer in time")
         }
     }
 
@@ -268,13 +292,15 @@ impl std::error::Error for CallError {}
 
 /// The name for an answer that did not come in time.
 const TIMEOUT: &str = "timeout";
+/// The name for an answer that cannot be read.
+const UNREADABLE: &str = "unreadable_response";
 
 fn transport_code<E>(error: &SdkError<E, HttpResponse>) -> &'static str {
     match error {
         SdkError::TimeoutError(_) => TIMEOUT,
         SdkError::DispatchFailure(failure) if failure.is_timeout() => TIMEOUT,
         SdkError::DispatchFailure(_) => "connection_failed",
-        SdkError::ResponseError(_) => "unreadable_response",
+        SdkError::ResponseError(_) => UNREADABLE,
         _ => "request_failed",
     }
 }
@@ -286,6 +312,20 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+/// STS has no code of its own for a request whose time is off: it is a signature that does not match,
+/// and only the message tells. See
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>.
+fn is_about_the_time(message: &str) -> bool {
+    message.starts_with("Signature expired") || message.starts_with("Signature not yet current")
+}
+
+/// The bucket's region, which an error's body names where no header does.
+fn region_in(body: &[u8]) -> Option<&str> {
+    let (_, rest) = std::str::from_utf8(body).ok()?.split_once("<Region>")?;
+    let (region, _) = rest.split_once("</Region>")?;
+    Some(region)
 }
 
 /// RFC 9110 `Date`, such as `Tue, 15 Nov 1994 08:12:31 GMT`.

@@ -189,8 +189,41 @@ fn every_case_of_the_table() {
 }
 
 #[test]
+fn the_region_is_read_from_the_body() {
+    let body =
+        b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>us-east-1</Region></Error>";
+    assert_eq!(region_in(body), Some("us-east-1"));
+    assert_eq!(region_in(b"<Error><Region>"), None);
+    assert_eq!(region_in(b"<html>"), None);
+}
+
+#[test]
 fn the_clock_of_the_other_side_is_read() {
     let time = http_date("Tue, 15 Nov 1994 08:12:31 GMT").unwrap();
     assert_eq!(time.to_string(), "1994-11-15T08:12:31Z");
     assert!(http_date("yesterday").is_none());
+}
+
+#[test]
+fn sts_tells_only_in_words_that_clocks_differ() {
+    use aws_sdk_s3::primitives::SdkBody;
+    use aws_sdk_sts::{error::ErrorMetadata, operation::assume_role::AssumeRoleError};
+
+    let verdict = |message: &str| {
+        let metadata = ErrorMetadata::builder()
+            .code("SignatureDoesNotMatch")
+            .message(message)
+            .build();
+        let response = HttpResponse::new(403.try_into().unwrap(), SdkBody::empty());
+        let error = SdkError::service_error(AssumeRoleError::generic(metadata), response);
+        CallError::new(Op::AssumeRole, &error).verdict
+    };
+    for message in [
+        "Signature expired: 20260131T100000Z is now earlier than 20260131T114500Z",
+        "Signature not yet current: 20260131T140000Z is still later than 20260131T121500Z",
+    ] {
+        assert_eq!(verdict(message), V::ClockSkew, "{message}");
+    }
+    let other = "The request signature we calculated does not match the signature you provided.";
+    assert_eq!(verdict(other), V::Ours);
 }

@@ -1,6 +1,6 @@
 //! Becoming the customer's role, and the clients that act as it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -8,6 +8,7 @@ use aws_sdk_s3::config::{Credentials, Region, retry::RetryConfig, timeout::Timeo
 use aws_sdk_sts::error::SdkError;
 use aws_smithy_async::time::TimeSource;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::result::DispatchFailure;
 use common::{destination::Destination, ids::OrgId};
 use jiff::{SignedDuration, Timestamp};
 use moka::future::Cache;
@@ -22,6 +23,11 @@ use crate::{config::Config, retry::Budget};
 const SESSION_SECONDS: i32 = 3600;
 /// A session is replaced this long before it expires, or after three quarters of a shorter life.
 const REFRESH_BEFORE: SignedDuration = SignedDuration::from_mins(10);
+/// A session that seems to have ended long before it was granted is used for this long: it is the
+/// clocks that disagree, and a session that has ended says so when it is used.
+const LIFE_BY_WRONG_CLOCK: SignedDuration = SignedDuration::from_mins(15);
+/// By so much clocks may differ without any request being refused.
+const TOLERATED_SKEW: SignedDuration = SignedDuration::from_mins(15);
 /// Sessions kept at most.
 const MAX_SESSIONS: u64 = 1_000;
 /// How long a connection to AWS may take to come about.
@@ -45,7 +51,8 @@ pub struct SessionKey {
 #[derive(Clone)]
 pub struct Session {
     client: aws_sdk_s3::Client,
-    refresh_at: Timestamp,
+    /// By the clock that nobody sets.
+    refresh_at: Instant,
 }
 
 impl Session {
@@ -81,7 +88,12 @@ impl Sessions {
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
             .build_https();
-        let base = base.into_builder().http_client(http).build();
+        // The SDK would have each client correct its clock for itself, on top of what all share here.
+        let base = base
+            .into_builder()
+            .http_client(http)
+            .disable_clock_skew_correction(true)
+            .build();
         let clock = SigningClock::default();
         let sts = aws_sdk_sts::config::Builder::from(&base)
             .retry_config(RetryConfig::disabled())
@@ -109,7 +121,7 @@ impl Sessions {
         budget: &mut Budget,
     ) -> Result<Session, CallError> {
         if let Some(session) = self.cache.get(key).await
-            && Timestamp::now() < session.refresh_at
+            && Instant::now() < session.refresh_at
         {
             return Ok(session);
         }
@@ -160,7 +172,7 @@ impl Sessions {
         destination: &Destination,
         external_id: Option<&str>,
     ) -> Result<Session, CallError> {
-        let asked_at = Timestamp::now();
+        let asked_at = Instant::now();
         let output = self
             .sts
             .assume_role()
@@ -172,14 +184,10 @@ impl Sessions {
             .await
             .map_err(|e| sts_error(&e))?;
         let Some(granted) = output.credentials else {
-            return Err(CallError::ours(
-                Operation::AssumeRole,
-                "STS sent no credentials",
-            ));
+            return Err(CallError::not_of_aws(Operation::AssumeRole));
         };
-        let expires_at = Timestamp::from_second(granted.expiration.secs()).unwrap_or(asked_at);
-        let life =
-            expires_at.duration_since(Timestamp::try_from(self.clock.now()).unwrap_or(asked_at));
+        let now = Timestamp::try_from(self.clock.now()).unwrap_or_else(|_| Timestamp::now());
+        let expires_at = Timestamp::from_second(granted.expiration.secs()).unwrap_or(now);
         let credentials = Credentials::new(
             granted.access_key_id,
             granted.secret_access_key,
@@ -189,7 +197,7 @@ impl Sessions {
         );
         Ok(Session {
             client: self.client(destination, credentials),
-            refresh_at: asked_at + (life * 3 / 4).max(life - REFRESH_BEFORE),
+            refresh_at: asked_at + refresh_after(expires_at.duration_since(now)),
         })
     }
 
@@ -206,6 +214,17 @@ impl Sessions {
     }
 }
 
+/// After how long a session is replaced, by what seems to be left of its life. The clocks may differ,
+/// and STS never grants more than was asked for.
+fn refresh_after(life: SignedDuration) -> Duration {
+    let life = match life.min(SignedDuration::from_secs(SESSION_SECONDS.into())) {
+        life if life < -TOLERATED_SKEW => LIFE_BY_WRONG_CLOCK,
+        life => life,
+    };
+    let after = (life * 3 / 4).max(life - REFRESH_BEFORE);
+    after.try_into().unwrap_or_default()
+}
+
 fn timeouts(of_request: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -219,13 +238,18 @@ fn sts_error(error: &SdkError<aws_sdk_sts::operation::assume_role::AssumeRoleErr
         SdkError::ConstructionFailure(_) => {
             CallError::ours(Operation::AssumeRole, "our own AWS identity cannot be had")
         }
-        SdkError::DispatchFailure(failure) if failure.is_other() || failure.is_user() => {
+        SdkError::DispatchFailure(failure) if is_about_us(failure) => {
             let mut ours = CallError::new(Operation::AssumeRole, error);
             ours.verdict = Verdict::Ours;
             ours
         }
         _ => CallError::new(Operation::AssumeRole, error),
     }
+}
+
+/// What is neither the network's nor the service's doing; a connection that ends early is the network's.
+fn is_about_us(failure: &DispatchFailure) -> bool {
+    failure.is_user() || (failure.is_other() && failure.as_other().is_none())
 }
 
 /// A session name that tells the organisation: at most 64 of `[\w+=,.@-]`. A long id is cut and told
@@ -251,5 +275,21 @@ mod tests {
         let a = session_name(&("x".repeat(63) + "a").parse().unwrap());
         let b = session_name(&("x".repeat(63) + "b").parse().unwrap());
         assert!(a.len() <= 64 && a != b, "{a}");
+    }
+
+    #[test]
+    fn sessions_are_replaced_before_they_end_and_not_at_once() {
+        let after = |minutes| refresh_after(SignedDuration::from_mins(minutes)).as_secs() / 60;
+        assert_eq!(after(60), 50);
+        assert_eq!(after(20), 15);
+        // STS's clock is ahead of ours.
+        assert_eq!(after(74), 50);
+        assert_eq!(after(180), 50);
+        // It is behind.
+        assert_eq!(after(46), 36);
+        assert_eq!(after(-60), 11);
+        // It really granted as good as nothing.
+        assert_eq!(after(0), 0);
+        assert_eq!(refresh_after(SignedDuration::from_secs(-1)), Duration::ZERO);
     }
 }

@@ -1,11 +1,18 @@
 //! The multipart uploads of a key that may be open. A role need not be allowed to end uploads, or to look
 //! for those whose ids got lost; a lifecycle rule of the bucket does it then.
 
+use std::time::Duration;
+
 use super::{
     bucket::Bucket,
-    failure::{CallError, Verdict},
+    failure::{CallError, Operation, Verdict},
 };
 use crate::retry::Budget;
+
+/// How long the end of one upload may take in the midst of a job.
+const GIVE_UP_TIME: Duration = Duration::from_secs(3);
+/// How long the end of all of them may take.
+const END_TIME: Duration = Duration::from_secs(5);
 
 /// What is known of the uploads of one key.
 #[derive(Debug, Default)]
@@ -48,25 +55,38 @@ impl OpenUploads {
         self.known = None;
     }
 
-    /// Ends the upload that is known, best effort, without waiting.
+    /// Whether there may be others than the one that was begun last.
+    pub fn others(&self) -> bool {
+        self.unknown
+    }
+
+    /// Ends the upload that is known, best effort: this is not what the job waits for.
     pub async fn give_up(&mut self, bucket: &Bucket<'_>, key: &str) {
-        let Some(id) = self.known.take() else { return };
-        if let Err(error) = gone(bucket.abort_upload(key, &id).await) {
-            tracing::debug!(%error, key, "an upload is not ended yet");
-            self.known = Some(id);
+        let Some(id) = &self.known else { return };
+        match tokio::time::timeout(GIVE_UP_TIME, bucket.abort_upload(key, id)).await {
+            Ok(aborted) => match gone(aborted) {
+                Ok(()) => self.known = None,
+                Err(error) => tracing::debug!(%error, key, "an upload is not ended yet"),
+            },
+            Err(_) => tracing::debug!(key, "an upload is not ended in time"),
         }
     }
 
-    /// Ends them all.
+    /// Ends them all, within seconds.
     ///
     /// # Errors
     /// S3's; the role need not be allowed to.
-    pub async fn end(
-        &mut self,
-        bucket: &Bucket<'_>,
-        key: &str,
-        budget: &mut Budget,
-    ) -> Result<(), CallError> {
+    pub async fn end(&mut self, bucket: &Bucket<'_>, key: &str) -> Result<(), CallError> {
+        match tokio::time::timeout(END_TIME, self.end_patiently(bucket, key)).await {
+            // With the bucket its uploads are gone.
+            Ok(Err(error)) if error.code == "NoSuchBucket" => Ok(()),
+            Ok(ended) => ended,
+            Err(_) => Err(CallError::timed_out(Operation::AbortMultipartUpload)),
+        }
+    }
+
+    async fn end_patiently(&mut self, bucket: &Bucket<'_>, key: &str) -> Result<(), CallError> {
+        let mut budget = Budget::new(END_TIME);
         if let Some(id) = &self.known {
             gone(budget.retry(|| bucket.abort_upload(key, id)).await)?;
             self.known = None;

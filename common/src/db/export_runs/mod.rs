@@ -13,7 +13,7 @@ use crate::ids::{OrgId, RunId};
 
 pub use scheduler::{mark_unpublished, take_back_expired, take_unpublished};
 pub use worker::{
-    Claimed, Delivered, GiveBackPauses, add_object, claim, fail, give_back, others_wait,
+    Claimed, Delivered, GiveBackPauses, add_object, claim, fail, give_back, others_wait, put_off,
     reject_inactive, renew, succeed, warn,
 };
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 use super::super::{
-    Error, Failure, FailureClass, GenericClient, connection_tests::ReplyTo, destination, seconds,
+    Error, Failure, FailureClass, GenericClient, connection_tests::ReplyTo, destination,
+    export_objects::LEFT_OPEN, seconds,
 };
 use crate::{
     destination::Destination,
@@ -26,13 +27,16 @@ pub struct Claimed {
     pub cursor_seq: i64,
     /// How often the run was claimed, this time included.
     pub attempts: i32,
+    /// Whether it was given back because of a failure.
+    pub failed_before: bool,
     /// Whether uploads of earlier objects may be open.
     pub uploads_left_open: bool,
     /// Where the outcome goes besides the results exchange.
     pub reply_to: ReplyTo,
 }
 
-/// Takes a run that is due, of an organisation that is active; `None` where either is not so.
+/// Takes a run that is due, of an organisation that is active; `None` where either is not so, or where
+/// it was given back because of a failure and those are not `wanted`.
 ///
 /// # Errors
 /// Postgres's.
@@ -42,9 +46,10 @@ pub async fn claim(
     id: RunId,
     token: LeaseToken,
     lease: Duration,
+    failed_wanted: bool,
 ) -> Result<Option<Claimed>, Error> {
     let statement = db
-        .prepare_cached(
+        .prepare_cached(&format!(
             "update export_runs r
                 set state = 'running', lease_token = $3,
                     lease_expires_at = now() + make_interval(secs => $4),
@@ -54,16 +59,20 @@ pub async fn claim(
                join export_state s on s.org_id = c.org_id
                join orgs o on o.id = c.org_id
               where r.org_id = $1 and r.id = $2 and r.state = 'queued' and r.not_before <= now()
+                and (r.error_class is null or $5)
                 and c.org_id = r.org_id and delivery_state(c, s) = 'active'
              returning c.bucket, c.region, c.role_arn, c.prefix, c.version, s.cursor_seq,
                        o.external_id, r.attempts, r.reply_to, r.correlation_id,
+                       r.error_class is not null as failed_before,
                        exists (select from export_objects p
-                                where p.org_id = r.org_id and p.unfinished_uploads
-                                  and p.state <> 'planned') as uploads_left_open",
-        )
+                                where p.org_id = r.org_id and {LEFT_OPEN}) as uploads_left_open"
+        ))
         .await?;
     let row = db
-        .query_opt(&statement, &[org, &id, &token, &seconds(lease)])
+        .query_opt(
+            &statement,
+            &[org, &id, &token, &seconds(lease), &failed_wanted],
+        )
         .await?;
     row.as_ref().map(claimed).transpose()
 }
@@ -75,6 +84,7 @@ fn claimed(row: &Row) -> Result<Claimed, Error> {
         external_id: row.get("external_id"),
         cursor_seq: row.get("cursor_seq"),
         attempts: row.get("attempts"),
+        failed_before: row.get("failed_before"),
         uploads_left_open: row.get("uploads_left_open"),
         reply_to: ReplyTo {
             queue: row.get("reply_to"),
@@ -136,19 +146,39 @@ pub async fn renew(
         == 1)
 }
 
-/// Whether runs have been due for a while and nobody has had a slot for them.
+/// Puts a run off that was given back because of a failure and that nobody has a slot for: it is
+/// published again soon, the later the more often it was tried. False where it is not such a run.
 ///
 /// # Errors
 /// Postgres's.
-pub async fn others_wait(db: &impl GenericClient) -> Result<bool, Error> {
+pub async fn put_off(db: &impl GenericClient, org: &OrgId, id: RunId) -> Result<bool, Error> {
+    let statement = db
+        .prepare_cached(
+            "update export_runs
+                set published_at = null,
+                    not_before = now() + make_interval(secs => least(2 * attempts, 30))
+              where org_id = $1 and id = $2 and state = 'queued' and not_before <= now()
+                and error_class is not null",
+        )
+        .await?;
+    Ok(db.execute(&statement, &[org, &id]).await? == 1)
+}
+
+/// Whether runs have been due for a while and nobody has had a slot for them, those that were given
+/// back because of a failure among them or not.
+///
+/// # Errors
+/// Postgres's.
+pub async fn others_wait(db: &impl GenericClient, failed_too: bool) -> Result<bool, Error> {
     let statement = db
         .prepare_cached(
             "select exists (select from export_runs
                              where state = 'queued'
-                               and not_before < now() - interval '2 seconds') as wait",
+                               and not_before < now() - interval '2 seconds'
+                               and (error_class is null or $1)) as wait",
         )
         .await?;
-    Ok(db.query_one(&statement, &[]).await?.get("wait"))
+    Ok(db.query_one(&statement, &[&failed_too]).await?.get("wait"))
 }
 
 /// Adds a stored object to what the run delivered; false when the lease was lost.

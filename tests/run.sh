@@ -7,12 +7,14 @@
 #   tests/run.sh --test NAME                      one suite
 #   tests/run.sh WORD                             the tests with this in their name
 #   tests/run.sh WORD -- --nocapture              with what they print
+#   tests/run.sh --soak MINUTES [--seed N]        only the long form of the crash run
 #
 # It installs what this machine lacks, checks the formatting and the lints, builds, starts a
 # PostgreSQL, a RabbitMQ and two S3 servers (one in the tests' own hands) in a temporary directory,
-# and runs the tests. It goes on after a failed check, so that one run shows all that is wrong; the
-# exit code is 0 only if nothing was. At the end, also after Ctrl-C, it stops what it has started and
-# says whether any process was left. Several runs can go on at once.
+# and runs the tests; then it shows what they have measured. It goes on after a failed check, so that
+# one run shows all that is wrong; the exit code is 0 only if nothing was. At the end, also after
+# Ctrl-C, it stops what it has started and says whether any process was left. Several runs can go on
+# at once.
 
 # shellcheck disable=SC2329 # some functions are called by traps or by composed names
 set -euo pipefail
@@ -130,6 +132,8 @@ start_stack() {
 run_tests() { # CARGO-TEST-ARGUMENTS...
   local status=0 deadline
   headline "tests"
+  export AUDIT_EXPORT_TEST_REPORT_DIR=$work/figures
+  mkdir -- "$AUDIT_EXPORT_TEST_REPORT_DIR"
   export AUDIT_EXPORT_TEST_MINISTACK=$ministack AUDIT_EXPORT_TEST_BIN_DIR=$program_dir
   attend env --chdir="$project_root" cargo test --workspace "${features[@]}" --no-fail-fast "$@" || status=$?
   # Servers that live as long as a suite are not stopped by it.
@@ -142,6 +146,35 @@ run_tests() { # CARGO-TEST-ARGUMENTS...
   ((status == 0)) || failures+=("tests")
 }
 
+show_figures() {
+  local figures=("$work"/figures/*)
+  [[ -e ${figures[0]} ]] || return 0
+  headline "figures"
+  cat -- "${figures[@]}"
+}
+
+# What is tested: leaves cargo test's arguments in test_arguments, and in soak_minutes how long the
+# crash run is to be, where that is all.
+soak_minutes=
+test_arguments=()
+read_arguments() {
+  if [[ ${1:-} != --soak ]]; then
+    test_arguments=("$@")
+    return
+  fi
+  [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || die "--soak needs a number of minutes (see --help)"
+  soak_minutes=$2
+  export AUDIT_EXPORT_SOAK_MINUTES=$2
+  shift 2
+  if [[ ${1:-} == --seed ]]; then
+    [[ ${2:-} =~ ^[0-9]+$ ]] || die "--seed needs a number (see --help)"
+    export AUDIT_EXPORT_SOAK_SEED=$2
+    shift 2
+  fi
+  (($# == 0)) || die "unknown argument '$1' (see --help)"
+  test_arguments=(--test faults -- --nocapture soak::)
+}
+
 main() {
   heed_interrupts "$@"
   local target
@@ -151,6 +184,7 @@ main() {
       exit
       ;;
   esac
+  read_arguments "$@"
 
   trap clean_up EXIT
   trap 'exit 130' INT
@@ -162,12 +196,14 @@ main() {
   target=$(target_dir)
   mkdir -p -- "$target"
 
-  check_with fmt "formatting" cargo fmt --all --check
-  check_with clippy "lints" cargo clippy --workspace --all-targets "${features[@]}" -- -D warnings
+  if [[ -z $soak_minutes ]]; then
+    check_with fmt "formatting" cargo fmt --all --check
+    check_with clippy "lints" cargo clippy --workspace --all-targets "${features[@]}" -- -D warnings
+  fi
 
   headline "build"
   build_programs "$work/build.json" --workspace --bins "${features[@]}" || die "the build failed"
-  attend env --chdir="$project_root" cargo test --workspace "${features[@]}" --no-run "$@" ||
+  attend env --chdir="$project_root" cargo test --workspace "${features[@]}" --no-run "${test_arguments[@]}" ||
     die "the tests do not build"
 
   # Of several runs with one target directory only one makes the environment.
@@ -177,7 +213,8 @@ main() {
   exec 9<&-
 
   start_stack
-  run_tests "$@"
+  run_tests "${test_arguments[@]}"
+  show_figures
 
   headline "result"
   if ((${#failures[@]})); then

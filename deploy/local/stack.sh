@@ -7,13 +7,21 @@
 #
 #   eval "$(deploy/local/stack.sh env)"       then: audit-export-api migrate, and so on
 #
+# For one server of a stack that is up, postgres or rabbitmq:
+#
+#   deploy/local/stack.sh kill    SERVICE [--dir DIR]    kill -9, or PostgreSQL's immediate shutdown
+#   deploy/local/stack.sh start   SERVICE [--dir DIR]    start it again, on the same ports
+#   deploy/local/stack.sh restart SERVICE [--dir DIR]    stop it in good order and start it again
+#   deploy/local/stack.sh [--dir DIR] ctl ARGUMENTS...   rabbitmqctl ARGUMENTS...
+#
 # Everything lies in one directory: DIR, else $AUDIT_EXPORT_STACK_DIR, else one of yours in
 # $XDG_STATE_HOME, $TMPDIR or /tmp. Stacks in different directories do not disturb one another. All
 # servers listen on 127.0.0.1 only, on free ports chosen at the start, and anybody on this machine
 # may log in to them: it is for development. Servers that run already are neither used nor touched.
 # After a crash, "up" starts again what is missing, on the same ports where they are still free.
 #
-#   AUDIT_EXPORT_STACK_FSYNC=off    a faster PostgreSQL, for tests that do not crash it (default: on)
+#   AUDIT_EXPORT_STACK_FSYNC=off    a faster PostgreSQL, whose commits survive a crash of its own
+#                                   but not one of the machine (default: on)
 #   AUDIT_EXPORT_LOCAL_AWS_BIN      a built local-aws program (default: built with cargo)
 
 # shellcheck disable=SC2329 # some functions are called by traps or by composed names
@@ -180,8 +188,11 @@ postgres_answers() {
 }
 
 start_postgres() { # LOG
-  local bin data=$dir/postgres/data fsync=${AUDIT_EXPORT_STACK_FSYNC:-on} port sync_options=() pid
+  local bin data=$dir/postgres/data fsync port sync_options=() pid
   bin=$(postgres_bin_dir) || return
+  # "start" and "restart" go by what "up" was told.
+  fsync=${AUDIT_EXPORT_STACK_FSYNC:-$(kept fsync echo on)}
+  printf '%s\n' "$fsync" >"$dir/kept/fsync"
   [[ $fsync == on ]] || sync_options=(--no-sync)
 
   if [[ ! -e $dir/kept/postgres-created ]]; then
@@ -353,6 +364,7 @@ write_env() {
       AUDIT_EXPORT_JWT_AUDIENCE audit-export \
       AUDIT_EXPORT_PRINCIPAL_ARN "$principal_arn" \
       AUDIT_EXPORT_TEST_RABBITMQ_API "$(rabbitmq_api)" \
+      AUDIT_EXPORT_TEST_STACK_DIR "$dir" \
       AUDIT_EXPORT_LOCAL_AWS_STATE "$dir/aws/state.json" \
       AUDIT_EXPORT_LOCAL_AWS_DATA "$dir/aws/data"
   } >"$dir/env.new"
@@ -472,6 +484,75 @@ down() {
   say "the stack in $dir is stopped and removed"
 }
 
+# Takes hold of a stack that is up, for what is done to one of its servers.
+hold_stack() {
+  [[ -e $dir/$marker && -e $dir/env ]] || die "no stack is up in $dir (stack.sh up starts one)"
+  [[ -O $dir ]] || die "$dir is not yours"
+  dir=$(cd -- "$dir" && pwd -P)
+  lock_dir || die "$dir was removed by another stack.sh at this moment"
+  rm -f -- "$dir/run/$cancelled"
+  # What is launched has to be recorded, so a signal only makes the waiting for it end.
+  trap ': >"$dir/run/$cancelled"' INT TERM HUP
+  forget_foreign_settings
+  adopt_postgres
+}
+
+# Without giving it a chance to put anything in order. It has ended when this returns.
+kill_server() { # SERVICE
+  local signal=KILL
+  [[ $1 != postgres ]] || signal=QUIT
+  hold_stack
+  running "$1" || die "$1 is not running"
+  stop_process "$(pidfile "$1")" "$signal" 30
+  say "  $1 is killed"
+}
+
+start_server() { # SERVICE
+  hold_stack
+  if running "$1"; then
+    say "  $1 is running"
+  else
+    start_on_same_ports "$1"
+  fi
+}
+
+restart_server() { # SERVICE
+  local signal=TERM
+  [[ $1 != postgres ]] || signal=INT
+  hold_stack
+  running "$1" || die "$1 is not running"
+  stop_process "$(pidfile "$1")" "$signal" 60
+  start_on_same_ports "$1"
+}
+
+# Whoever uses the server knows its ports, and is not told of others.
+start_on_same_ports() { # SERVICE
+  local before
+  before=$(cat -- "$dir/kept/$1"{,-dist,-management}-port 2>/dev/null || true)
+  start_service "$1" || die "$1 is not up"
+  [[ $(cat -- "$dir/kept/$1"{,-dist,-management}-port 2>/dev/null || true) == "$before" ]] ||
+    die "$1 is up, but on another port: somebody else had taken the one it had"
+}
+
+run_rabbitmqctl() { # ARGUMENTS...
+  local port
+  [[ -e $dir/$marker ]] || die "no stack is up in $dir (stack.sh up starts one)"
+  dir=$(cd -- "$dir" && pwd -P)
+  forget_foreign_settings
+  # Erlang's programs talk to one another as equals: this one listens, too.
+  port=$(free_port)
+  HOME=$dir/rabbitmq \
+    ERL_CRASH_DUMP_SECONDS=0 \
+    ERL_EPMD_PORT=$(port_of epmd) \
+    ERL_EPMD_ADDRESS=127.0.0.1 \
+    ERL_FLAGS="-kernel inet_dist_use_interface {127,0,0,1}" \
+    RABBITMQ_NODENAME=$(rabbitmq_node) \
+    RABBITMQ_CTL_DIST_PORT_MIN=$port \
+    RABBITMQ_CTL_DIST_PORT_MAX=$port \
+    RABBITMQ_CONF_ENV_FILE=$dir/conf/rabbitmq-env.conf \
+    "$(rabbitmq_bin_dir)/rabbitmqctl" "$@" </dev/null
+}
+
 print_env() {
   local service
   [[ -e $dir/env ]] || die "no stack is up in $dir (stack.sh up starts one)"
@@ -487,7 +568,7 @@ print_env() {
 
 main() {
   heed_interrupts "$@"
-  local command=
+  local command='' service='' arguments=()
   dir=${AUDIT_EXPORT_STACK_DIR:-}
   while (($#)); do
     case $1 in
@@ -505,11 +586,22 @@ main() {
         [[ -z $command ]] || die "one command at a time (see --help)"
         command=$1
         ;;
+      kill | start | restart)
+        [[ -z $command ]] || die "one command at a time (see --help)"
+        [[ ${2:-} == postgres || ${2:-} == rabbitmq ]] || die "$1 needs postgres or rabbitmq"
+        command=$1 service=$2
+        shift
+        ;;
+      ctl)
+        [[ -z $command ]] || die "one command at a time (see --help)"
+        command=$1 arguments=("${@:2}")
+        break
+        ;;
       *) die "unknown argument '$1' (see --help)" ;;
     esac
     shift
   done
-  [[ -n $command ]] || die "say up, down or env (see --help)"
+  [[ -n $command ]] || die "say what to do: up, down, env, ... (see --help)"
   [[ -n $dir ]] || dir=$(default_dir)
   [[ $dir == /* ]] || dir=$PWD/$dir
 
@@ -517,6 +609,8 @@ main() {
     up) up ;;
     down) down ;;
     env) print_env ;;
+    kill | start | restart) "${command}_server" "$service" ;;
+    ctl) run_rabbitmqctl "${arguments[@]}" ;;
   esac
   exit # here, so that nothing is read of a file that was changed while it ran
 }

@@ -1,13 +1,13 @@
 //! The command line. Every setting is an environment variable, documented here and nowhere else;
 //! `--help` shows them all.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use common::{db, ids::OrgId, queue, telemetry::LogFormat};
+use common::{cli::with_default_command, db, ids::OrgId, queue, telemetry::LogFormat};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::{JwksUrl, MIN_SECRET_BYTES, Role};
@@ -346,27 +346,8 @@ impl Cli {
     /// # Errors
     /// What is wrong, or the help that was asked for: print it and exit with its code.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        const COMMANDS_AND_HELP: [&str; 9] = [
-            "serve",
-            "migrate",
-            "openapi",
-            "token",
-            "help",
-            "-h",
-            "--help",
-            "-V",
-            "--version",
-        ];
-        let mut arguments: Vec<OsString> = arguments.into_iter().collect();
-        if arguments.is_empty() {
-            arguments.push(PathBuf::from("audit-export-api").into());
-        }
-        if !arguments[1..]
-            .iter()
-            .any(|argument| COMMANDS_AND_HELP.iter().any(|known| argument == known))
-        {
-            arguments.insert(1, "serve".into());
-        }
+        let commands = ["serve", "migrate", "openapi", "token"];
+        let arguments = with_default_command("audit-export-api", &commands, arguments);
         let cli = Self::try_parse_from(arguments).map_err(without_secrets)?;
         let checked = match &cli.command {
             Command::Serve(config) => config.check(),

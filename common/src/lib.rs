@@ -2,6 +2,7 @@
 //! messages, the queue's topology, and telemetry.
 
 pub mod admin;
+pub mod cli;
 pub mod db;
 pub mod destination;
 pub mod ids;

@@ -4,6 +4,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use aws_config::BehaviorVersion;
 use clap::{Parser, Subcommand};
+use common::cli::with_default_command;
 use exporter::{Config, dead_letters};
 use tokio::{net::TcpListener, signal::unix::SignalKind};
 use tokio_util::sync::CancellationToken;
@@ -34,23 +35,8 @@ enum Command {
 impl Cli {
     /// Reads the command line and the environment; without a command, `run` is meant.
     fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        const COMMANDS_AND_HELP: [&str; 7] = [
-            "run",
-            "dead-letters",
-            "help",
-            "-h",
-            "--help",
-            "-V",
-            "--version",
-        ];
-        let mut arguments: Vec<OsString> = arguments.into_iter().collect();
-        if arguments.is_empty() {
-            arguments.push("audit-export-exporter".into());
-        }
-        let known = |argument: &OsString| COMMANDS_AND_HELP.iter().any(|known| argument == known);
-        if !arguments[1..].iter().any(known) {
-            arguments.insert(1, "run".into());
-        }
+        let commands = ["run", "dead-letters"];
+        let arguments = with_default_command("audit-export-exporter", &commands, arguments);
         Self::try_parse_from(arguments)
     }
 }

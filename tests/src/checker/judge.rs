@@ -55,6 +55,13 @@ impl ObjectRow {
     fn place(&self) -> Place {
         Place::new(&self.bucket, &self.key)
     }
+
+    /// Whether it has events of another one and is in the same version of the destination.
+    fn doubles(&self, other: &Self) -> bool {
+        self.destination_version == other.destination_version
+            && self.first_seq <= other.last_seq
+            && other.first_seq <= self.last_seq
+    }
 }
 
 /// One object: why it is there, whether it is what its row says, and what it holds.
@@ -100,7 +107,17 @@ fn standing(
     match row.map(|row| row.state.as_str()) {
         Some("stored") => Standing::Stored,
         Some("planned") => Standing::Planned,
-        Some("abandoned") if rows.warned_of(&place.key) => Standing::Named,
+        Some("abandoned") if rows.warned_of(&place.key) => {
+            let twin = row.and_then(|row| rows.stored().find(|stored| stored.doubles(row)));
+            if let Some(stored) = twin {
+                let text = format!(
+                    "{place} and {} hold the same, in one destination",
+                    stored.key
+                );
+                problems.add(Kind::Doubled, text);
+            }
+            Standing::Named
+        }
         Some(state) => {
             let text = format!("{place} is {state}, and no run names it");
             problems.add(Kind::Unknown, text);

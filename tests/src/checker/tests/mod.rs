@@ -182,6 +182,9 @@ impl Small {
         let at = self.rows.objects.len() - 1;
         self.rows.objects[at].state = "abandoned".into();
         self.store(4, 6, &lines(4, 6));
+        let version = self.rows.objects[at].destination_version + 1;
+        self.rows.objects[at + 1].destination_version = version;
+        self.rows.state.as_mut().unwrap().last_version = version;
         self.rows.objects[at].key.clone()
     }
 

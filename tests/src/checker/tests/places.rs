@@ -35,6 +35,10 @@ fn an_abandoned_object_may_stay_if_a_run_names_it() {
         Some(format!("s3://bucket/{key} may or may not exist.")),
     );
     world.verdict().must_be_good();
+    // It has to be in another destination.
+    world.rows.objects[2].destination_version -= 1;
+    world.must_be("doubled", "hold the same");
+    world.rows.objects[2].destination_version += 1;
     // It has to be right nevertheless.
     world.text(1, &lines(4, 6).replace("1.0", "2.0"));
     world.must_be("line", "audit_events has");

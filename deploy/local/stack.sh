@@ -396,8 +396,13 @@ stop_services() { # SERVICE...
 }
 
 remove_dir() {
+  local left
   # Only what is a stack's: the name may come from the command line.
   if [[ -e $dir/$marker ]]; then
+    # A test that was killed may have left a file system mounted.
+    for left in "$dir"/postgres/small-disk-*; do
+      [[ ! -d $left ]] || umount -- "$left" 2>/dev/null || sudo -n umount -- "$left" 2>/dev/null || true
+    done
     rm -rf -- "$dir"
   elif [[ -d $dir ]]; then
     rmdir --ignore-fail-on-non-empty -- "$dir"

@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use exporter::config::Strictness;
-use harness::{Customer, Org, World, world::PRINCIPAL_ARN};
+use harness::{
+    Customer, Org, World,
+    faults::http::{self, Calls, HttpProxy, Operation},
+    world::{PRINCIPAL_ARN, sdk_config},
+};
 use serde_json::{Value, json};
 
 /// The stages in their order.
@@ -365,4 +369,26 @@ async fn what_is_stored_is_tested_and_told_and_what_is_sent_leaves_no_trace() {
         (&config["lastTestOk"], &config["lastError"]),
         (&json!(true), &Value::Null)
     );
+}
+
+/// As long as its worker lives, whatever S3 takes for an answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_that_outlasts_its_lease_stays_with_its_worker() {
+    let world = World::start().await;
+    let proxy = HttpProxy::start(world.aws.address()).await;
+    let slow = http::Fault::Delay(Duration::from_secs(5));
+    proxy.inject(Calls::of(Operation::PutObject).first(1), slow);
+    for _ in 0..2 {
+        world.start_worker_at(&sdk_config(&proxy.endpoint()), |config| {
+            config.lease = Duration::from_secs(1);
+        });
+    }
+    let acme = world.org("acme").await;
+    let customer = world.customer(&acme);
+    acme.save(customer.settings()).await.expect(201);
+    acme.wait_for_state("active").await;
+    let sql = "select attempts, state from connection_tests";
+    let tests = world.database.client().await.query(sql, &[]).await.unwrap();
+    let seen: Vec<(i32, String)> = tests.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(seen, [(1, "succeeded".to_owned())]);
 }

@@ -217,11 +217,24 @@ async fn work(context: &Context, delivery: &Delivery) -> Disposition {
 }
 
 /// Who wants to be told what becomes of a message, and by which id.
-pub fn reply_to(properties: &BasicProperties) -> ReplyTo {
+fn reply_to(properties: &BasicProperties) -> ReplyTo {
     let text = |field: &Option<ShortString>| field.as_ref().map(ToString::to_string);
     ReplyTo {
         queue: text(properties.reply_to()),
         correlation_id: text(properties.correlation_id()),
+    }
+}
+
+/// What a message that is passed on keeps, so that the requester is answered all the same.
+pub fn of_the_same_requester(properties: &BasicProperties) -> Properties {
+    let ReplyTo {
+        queue,
+        correlation_id,
+    } = reply_to(properties);
+    Properties {
+        correlation_id,
+        reply_to: queue,
+        ..Properties::default()
     }
 }
 
@@ -231,15 +244,10 @@ async fn settle(context: &Context, lane: &Lane, delivery: Delivery, disposition:
         Disposition::Ack => delivery.ack(BasicAckOptions::default()).await,
         Disposition::DeadLetter(reason) => {
             tracing::warn!(reason, "a message goes to the dead letters");
-            let ReplyTo {
-                queue: reply_to,
-                correlation_id,
-            } = reply_to(&delivery.properties);
             let properties = Properties {
-                correlation_id,
-                reply_to,
                 timestamp: jiff::Timestamp::now().as_second().try_into().ok(),
                 header: Some((topology::REASON_HEADER, reason)),
+                ..of_the_same_requester(&delivery.properties)
             };
             let key = lane.queue.routing_key;
             let moved = context.publisher.publish_soon(

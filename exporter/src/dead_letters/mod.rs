@@ -10,9 +10,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 use common::{
-    db::connection_tests::ReplyTo,
     ids::OrgId,
-    queue::{self, ConnectError, Link, Properties, PublishError, topology},
+    queue::{self, ConnectError, Link, PublishError, topology},
 };
 use held::Held;
 use lapin::{Connection, message::Delivery, options::BasicAckOptions};
@@ -20,7 +19,7 @@ use letter::Letter;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use crate::{NAME, consumer::reply_to};
+use crate::{NAME, consumer::of_the_same_requester};
 
 /// How long the broker may take to say good-bye.
 const GOOD_BYE_TIME: Duration = Duration::from_secs(2);
@@ -176,15 +175,7 @@ async fn submit_again(
             of_no_queue += 1;
             continue;
         };
-        let ReplyTo {
-            queue: reply_to,
-            correlation_id,
-        } = reply_to(&delivery.properties);
-        let properties = Properties {
-            correlation_id,
-            reply_to,
-            ..Properties::default()
-        };
+        let properties = of_the_same_requester(&delivery.properties);
         link.publish(
             topology::JOBS_EXCHANGE,
             origin.routing_key,

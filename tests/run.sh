@@ -11,10 +11,10 @@
 #
 # It installs what this machine lacks, checks the formatting and the lints, builds, starts a
 # PostgreSQL, a RabbitMQ and two S3 servers (one in the tests' own hands) in a temporary directory,
-# and runs the tests; then it shows what they have measured. It goes on after a failed check, so that
-# one run shows all that is wrong; the exit code is 0 only if nothing was. At the end, also after
-# Ctrl-C, it stops what it has started and says whether any process was left. Several runs can go on
-# at once.
+# and runs the tests; then it shows what they have measured, and a table of the attacks and mistakes
+# that they have tried. It goes on after a failed check, so that one run shows all that is wrong; the
+# exit code is 0 only if nothing was. At the end, also after Ctrl-C, it stops what it has started and
+# says whether any process was left. Several runs can go on at once.
 
 # shellcheck disable=SC2329 # some functions are called by traps or by composed names
 set -euo pipefail
@@ -147,10 +147,27 @@ run_tests() { # CARGO-TEST-ARGUMENTS...
 }
 
 show_figures() {
-  local figures=("$work"/figures/*)
+  local figures=("$work"/figures/*.txt)
   [[ -e ${figures[0]} ]] || return 0
   headline "figures"
   cat -- "${figures[@]}"
+}
+
+# What the tests have tried to do to the system, a row each (tests/src/attacks.rs), by kind.
+show_attacks() {
+  local rows=$work/figures/attacks.tsv
+  [[ -e $rows ]] || return 0
+  headline "attacks and mistakes"
+  LC_ALL=C sort -u -- "$rows" | awk -F '\t' '
+    function fill(cell, width) { return sprintf("%-" width "s", cell) }
+    { for (i = 1; i <= 3; i++) { cell[NR, i] = $i; if (length($i) > width[i]) width[i] = length($i) } }
+    END {
+      cell[0, 1] = "attack or mistake"; cell[0, 2] = "tried"; cell[0, 3] = "refused"
+      for (i = 1; i <= 2; i++) if (length(cell[0, i]) > width[i]) width[i] = length(cell[0, i])
+      for (row = 0; row <= NR; row++)
+        print fill(cell[row, 1], width[1]) " | " fill(cell[row, 2], width[2]) " | " cell[row, 3]
+      print NR " tried and refused"
+    }'
 }
 
 # What is tested: leaves cargo test's arguments in test_arguments, and in soak_minutes how long the
@@ -215,6 +232,7 @@ main() {
   start_stack
   run_tests "${test_arguments[@]}"
   show_figures
+  show_attacks
 
   headline "result"
   if ((${#failures[@]})); then

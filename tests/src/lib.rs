@@ -10,6 +10,7 @@
 )]
 
 pub mod api;
+pub mod attacks;
 pub mod broker;
 pub mod bucket;
 pub mod checker;

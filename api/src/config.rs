@@ -179,7 +179,7 @@ pub struct MigrateArgs {
         value_parser = secret
     )]
     pub database_owner_url: Option<SecretString>,
-    /// Postgres, as a URL, where the services' own user is the owner of the tables.
+    /// Postgres, as a URL, as the user that the services log in as, which is granted what it needs.
     #[arg(
         long,
         env = "DATABASE_URL",
@@ -192,9 +192,9 @@ pub struct MigrateArgs {
 }
 
 impl MigrateArgs {
-    /// The URL to use.
+    /// The URL to migrate with.
     #[must_use]
-    pub fn url(&self) -> Option<&SecretString> {
+    pub fn owner_url(&self) -> Option<&SecretString> {
         self.database_owner_url
             .as_ref()
             .or(self.database_url.as_ref())

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, header::CONTENT_TYPE, request::Parts},
 };
 use common::{
-    db::{self, orgs::Org},
+    db::{self, Tenant, orgs::Org},
     ids::{OrgId, RunId},
 };
 use http_body_util::BodyExt;
@@ -42,7 +42,7 @@ impl FromRequestParts<AppState> for OrgAdmin {
         let org = org.ok_or(ApiError::UnknownOrg)?;
         caller.require_org_admin(&org)?;
         let client = state.pool.get().await?;
-        db::orgs::find(&client, &org)
+        db::orgs::find(&Tenant::of(&client, &org))
             .await?
             .map(Self)
             .ok_or(ApiError::UnknownOrg)

@@ -8,7 +8,7 @@ use std::{future::poll_fn, time::Duration};
 
 use common::{
     db::{
-        self,
+        self, Tenant,
         connection_tests::{self, Finished},
     },
     ids::{OrgId, TestId},
@@ -87,7 +87,7 @@ impl FinishedTests {
 
     async fn look(&self, org: &OrgId, test: TestId) -> Result<Option<Finished>, ApiError> {
         let client = self.pool.get().await?;
-        Ok(connection_tests::find_finished(&client, org, test).await?)
+        Ok(connection_tests::find_finished(&Tenant::of(&client, org), test).await?)
     }
 }
 

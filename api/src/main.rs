@@ -70,9 +70,9 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
 
 async fn migrate(args: &MigrateArgs) -> Result<(), Box<dyn Error>> {
     let url = args
-        .url()
+        .owner_url()
         .ok_or("DATABASE_OWNER_URL and DATABASE_URL are not set")?;
-    for applied in api::migrate::migrate(url).await? {
+    for applied in api::migrate::migrate(url, args.database_url.as_ref()).await? {
         tracing::info!(migration = applied, "applied");
     }
     tracing::info!("the schema is up to date");

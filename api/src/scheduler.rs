@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use common::{
-    db::{self, QueryError, connection_tests, export_runs, export_state},
+    db::{self, QueryError, Tenant, connection_tests, export_runs, export_state},
     ids::{OrgId, RunId, TestId},
     queue::Publisher,
 };
@@ -113,8 +113,12 @@ impl Scheduler {
             let Err(error) = result else { continue };
             tracing::warn!(%error, "a job was not published");
             match row {
-                Wake::Run(org, id) => export_runs::mark_unpublished(client, &org, id).await?,
-                Wake::Test(org, id) => connection_tests::mark_unpublished(client, &org, id).await?,
+                Wake::Run(org, id) => {
+                    export_runs::mark_unpublished(&Tenant::of(client, &org), id).await?;
+                }
+                Wake::Test(org, id) => {
+                    connection_tests::mark_unpublished(&Tenant::of(client, &org), id).await?;
+                }
             }
         }
         Ok(())

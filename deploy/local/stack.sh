@@ -29,7 +29,10 @@ set -euo pipefail
 # shellcheck source=deploy/local/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-database_role=audit_export
+# The database, the role that the services log in as, and the one that owns the tables.
+database=audit_export
+service_role=audit_export
+owner_role=audit_export_owner
 region=eu-central-1
 principal_arn=arn:aws:iam::111111111111:user/audit-export
 port_attempts=5
@@ -177,9 +180,13 @@ start_service() { # SERVICE
   return 1
 }
 
+postgres_url() { # ROLE DATABASE
+  printf 'postgres://%s@127.0.0.1:%s/%s' "$1" "$(port_of postgres)" "$2"
+}
+
 psql_of_stack() { # DATABASE SQL
   "$(postgres_bin_dir)/psql" -X -q -A -t -v ON_ERROR_STOP=1 -c "$2" \
-    "postgres://$database_role@127.0.0.1:$(port_of postgres)/$1?connect_timeout=5"
+    "$(postgres_url postgres "$1")?connect_timeout=5"
 }
 
 # That the server on this port is this one, and not one that was quicker to take it.
@@ -197,7 +204,7 @@ start_postgres() { # LOG
 
   if [[ ! -e $dir/kept/postgres-created ]]; then
     as_postgres_user rm -rf -- "$data"
-    (cd / && as_postgres_user "$bin/initdb" -D "$data" -U "$database_role" -A trust --encoding=UTF8 \
+    (cd / && as_postgres_user "$bin/initdb" -D "$data" -U postgres -A trust --encoding=UTF8 \
       --locale=C "${sync_options[@]}") >>"$1" 2>&1 || return
     as_postgres_user tee -a "$data/postgresql.conf" >/dev/null <<<"include 'stack.conf'"
   fi
@@ -229,9 +236,16 @@ CONF
   await_answer postgres 60 postgres_answers || return
 
   if [[ ! -e $dir/kept/postgres-created ]]; then
-    psql_of_stack postgres "create database $database_role" >>"$1" 2>&1 || return
+    create_database >>"$1" 2>&1 || return
     : >"$dir/kept/postgres-created"
   fi
+}
+
+# The owner may do more than an operator's needs to: tests make databases of their own.
+create_database() {
+  psql_of_stack postgres "create role $service_role login" &&
+    psql_of_stack postgres "create role $owner_role login createdb in role pg_signal_backend" &&
+    psql_of_stack postgres "create database $database owner $owner_role"
 }
 
 # A test may have restarted PostgreSQL with its own tools: its file then names the process.
@@ -349,9 +363,10 @@ write_env() {
   {
     # Settings of the caller's own that would mix with the stack's, or lead to another database.
     echo "unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE AWS_ENDPOINT_URL"
-    echo "unset DATABASE_OWNER_URL AUDIT_EXPORT_JWT_JWKS_URL"
+    echo "unset AUDIT_EXPORT_JWT_JWKS_URL"
     export_lines \
-      DATABASE_URL "postgres://$database_role@127.0.0.1:$(port_of postgres)/$database_role" \
+      DATABASE_URL "$(postgres_url "$service_role" "$database")" \
+      DATABASE_OWNER_URL "$(postgres_url "$owner_role" "$database")" \
       AMQP_URL "amqp://guest:guest@127.0.0.1:$(port_of rabbitmq)/%2f" \
       AWS_ACCESS_KEY_ID "$(kept access-key-id new_access_key_id)" \
       AWS_SECRET_ACCESS_KEY "$(kept secret-access-key random_hex 20)" \
@@ -363,6 +378,7 @@ write_env() {
       AUDIT_EXPORT_JWT_ISSUER https://issuer.example.com \
       AUDIT_EXPORT_JWT_AUDIENCE audit-export \
       AUDIT_EXPORT_PRINCIPAL_ARN "$principal_arn" \
+      AUDIT_EXPORT_TEST_SUPERUSER_URL "$(postgres_url postgres postgres)" \
       AUDIT_EXPORT_TEST_RABBITMQ_API "$(rabbitmq_api)" \
       AUDIT_EXPORT_TEST_STACK_DIR "$dir" \
       AUDIT_EXPORT_LOCAL_AWS_STATE "$dir/aws/state.json" \

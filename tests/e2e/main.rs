@@ -16,6 +16,7 @@ mod export;
 mod foreign_peer;
 mod gate;
 mod ingest;
+mod isolation;
 mod jobs;
 mod limits;
 mod matrix;

@@ -1,4 +1,5 @@
-//! A database of the test's own, on the server of `DATABASE_URL`.
+//! A database of the test's own, on the server of `DATABASE_OWNER_URL`. The services log in as the role of
+//! `DATABASE_URL`; the test itself, as the owner, sees all.
 
 use tokio_postgres::{Client, GenericClient, NoTls};
 use uuid::Uuid;
@@ -10,38 +11,49 @@ use crate::env::required;
 pub struct Database {
     name: String,
     url: String,
+    owner_url: String,
 }
 
 impl Database {
     /// Creates and migrates it.
     pub async fn create() -> Self {
-        let server = required("DATABASE_URL");
+        let server = required("DATABASE_OWNER_URL");
         let name = format!("e2e_{}", Uuid::new_v4().simple());
         connect(&server)
             .await
             .batch_execute(&format!("create database {name}"))
             .await
-            .expect("DATABASE_URL is a user who may create databases (see tests/run.sh)");
-        let url = with_database(&server, &name);
-        api::migrate::migrate(&url.as_str().into())
+            .expect("DATABASE_OWNER_URL is a user who may create databases (see tests/run.sh)");
+        let owner_url = with_database(&server, &name);
+        let url = with_database(&required("DATABASE_URL"), &name);
+        api::migrate::migrate(&owner_url.as_str().into(), Some(&url.as_str().into()))
             .await
             .expect("the migrations apply");
-        Self { name, url }
+        Self {
+            name,
+            url,
+            owner_url,
+        }
     }
 
-    /// Its URL.
+    /// Its URL for the services.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A connection to it.
+    /// A connection to it as the owner of its tables, who sees the rows of all organisations.
     pub async fn client(&self) -> Client {
+        connect(&self.owner_url).await
+    }
+
+    /// A connection to it as the services' role.
+    pub async fn service_client(&self) -> Client {
         connect(&self.url).await
     }
 
     /// Removes it, whoever is connected; best effort.
     pub async fn drop_now(&self) {
-        let server = connect(&required("DATABASE_URL")).await;
+        let server = connect(&required("DATABASE_OWNER_URL")).await;
         let statement = format!("drop database if exists {} with (force)", self.name);
         let _ = server.batch_execute(&statement).await;
     }
@@ -64,14 +76,14 @@ pub async fn append(
 async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls)
         .await
-        .expect("Postgres answers at DATABASE_URL (see tests/run.sh)");
+        .expect("Postgres answers (see tests/run.sh)");
     tokio::spawn(connection);
     client
 }
 
 /// The URL with another database in it.
 fn with_database(url: &str, name: &str) -> String {
-    let mut url: reqwest::Url = url.parse().expect("DATABASE_URL is a URL");
+    let mut url: reqwest::Url = url.parse().expect("it is a URL");
     url.set_path(name);
     url.into()
 }

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use common::db::{
-    self,
+    self, Tenant,
     export_configs::{self, Change, DeliveryState, ExportConfig, SaveError},
 };
 use jiff::Timestamp;
@@ -117,7 +117,7 @@ pub(super) async fn show(
     State(state): State<AppState>,
 ) -> Result<Json<AuditExportConfig>, ApiError> {
     let client = state.pool.get().await?;
-    let config = export_configs::find(&client, &org.id)
+    let config = export_configs::find(&Tenant::of(&client, &org.id))
         .await?
         .ok_or(ApiError::NotConfigured)?;
     Ok(Json(config.into()))
@@ -146,7 +146,7 @@ pub(super) async fn save(
     JsonBody(request): JsonBody<ConfigRequest>,
 ) -> Result<(StatusCode, Json<AuditExportConfig>), ApiError> {
     let mut client = state.pool.get().await?;
-    let stored = export_configs::find(&client, &org.id).await?;
+    let stored = export_configs::find(&Tenant::of(&client, &org.id)).await?;
     let wanted = request.check(stored.as_ref())?;
     let change = Change {
         bucket: wanted.bucket,
@@ -176,7 +176,7 @@ pub(super) async fn save(
     {
         // Saved is saved: the scheduler publishes the row as soon as the broker is back.
         tracing::warn!(%error, %test, "the test is queued, but not published yet");
-        db::connection_tests::mark_unpublished(&client, &org.id, test).await?;
+        db::connection_tests::mark_unpublished(&Tenant::of(&client, &org.id), test).await?;
     }
     Ok((StatusCode::CREATED, Json(saved.config.into())))
 }

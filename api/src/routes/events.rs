@@ -12,7 +12,10 @@ use axum::{
     },
 };
 use common::{
-    db::audit_events::{self, AppendError, PreparedEvents},
+    db::{
+        Tenant,
+        audit_events::{self, AppendError, PreparedEvents},
+    },
     ids::OrgId,
 };
 use serde::Serialize;
@@ -189,7 +192,7 @@ pub(super) async fn append(
     let events = events.await.map_err(ApiError::internal)??;
     let _turn = state.ingest_turns.take(&org).await?;
     let client = state.pool.get().await?;
-    let appended = audit_events::append(&client, &org, &columns(&events))
+    let appended = audit_events::append(&Tenant::of(&client, &org), &columns(&events))
         .await
         .map_err(|error| match error {
             AppendError::UnknownOrg => ApiError::UnknownOrg,

@@ -6,7 +6,10 @@ use axum::{
     http::StatusCode,
 };
 use common::{
-    db::orgs::{self, Org},
+    db::{
+        Tenant,
+        orgs::{self, Org},
+    },
     ids::OrgId,
 };
 use jiff::Timestamp;
@@ -81,7 +84,7 @@ pub(super) async fn put(
     let JsonBody(body) = JsonBody::<OrgRequest>::read(request).await?;
     let name = check_name(body.name)?;
     let client = state.pool.get().await?;
-    let (org, created) = orgs::put(&client, &org, &name).await?;
+    let (org, created) = orgs::put(&Tenant::of(&client, &org), &name).await?;
     let status = if created {
         StatusCode::CREATED
     } else {

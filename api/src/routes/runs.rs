@@ -11,7 +11,7 @@ use axum::{
 };
 use common::{
     db::{
-        self,
+        self, Tenant,
         connection_tests::ReplyTo,
         export_configs::{self, DeliveryState},
         export_objects::{self, ExportObject},
@@ -265,12 +265,12 @@ pub(super) async fn list(
     })?;
     let page = query.check()?;
     let client = state.pool.get().await?;
+    let tenant = Tenant::of(&client, &org.id);
     // One more than asked for tells whether there is a next page.
-    let mut runs =
-        export_runs::list(&client, &org.id, page.limit + 1, page.before, page.status).await?;
+    let mut runs = export_runs::list(&tenant, page.limit + 1, page.before, page.status).await?;
     if runs.is_empty()
         && let Some(before) = page.before
-        && export_runs::find(&client, &org.id, before).await?.is_none()
+        && export_runs::find(&tenant, before).await?.is_none()
     {
         return Err(ApiError::field(
             "before",
@@ -309,12 +309,13 @@ pub(super) async fn start(
     uri: Uri,
 ) -> Result<impl IntoResponse, ApiError> {
     let client = state.pool.get().await?;
+    let tenant = Tenant::of(&client, &org.id);
     let id = RunId::new();
-    match export_runs::request(&client, &org.id, id, "manual", &ReplyTo::default()).await? {
+    match export_runs::request(&tenant, id, "manual", &ReplyTo::default()).await? {
         Requested::Queued => {}
         Requested::RunInProgress => return Err(ApiError::RunInProgress),
         Requested::NotActive => {
-            let config = export_configs::find(&client, &org.id).await?;
+            let config = export_configs::find(&tenant).await?;
             return Err(not_active(
                 config.map(|config| (config.state, config.pause_error)),
             ));
@@ -323,9 +324,9 @@ pub(super) async fn start(
     if let Err(error) = publish::run(&state.publisher, &org.id, id).await {
         // Queued is queued: the scheduler publishes the row as soon as the broker is back.
         tracing::warn!(%error, run = %id, "the run is queued, but not published yet");
-        export_runs::mark_unpublished(&client, &org.id, id).await?;
+        export_runs::mark_unpublished(&tenant, id).await?;
     }
-    let run = export_runs::find(&client, &org.id, id)
+    let run = export_runs::find(&tenant, id)
         .await?
         .ok_or(ApiError::UnknownRun)?;
     let location = format!("{}/{id}", uri.path().trim_end_matches('/'));
@@ -376,11 +377,12 @@ pub(super) async fn show(
     State(state): State<AppState>,
 ) -> Result<Json<RunWithObjects>, ApiError> {
     let client = state.pool.get().await?;
+    let tenant = Tenant::of(&client, &org.id);
     let run = run.ok_or(ApiError::UnknownRun)?;
-    let found = db::export_runs::find(&client, &org.id, run)
+    let found = db::export_runs::find(&tenant, run)
         .await?
         .ok_or(ApiError::UnknownRun)?;
-    let objects = export_objects::of_run(&client, &org.id, run).await?;
+    let objects = export_objects::of_run(&tenant, run).await?;
     Ok(Json(RunWithObjects {
         run: found.into(),
         objects: objects.into_iter().map(RunObject::from).collect(),

@@ -3,11 +3,12 @@
 use axum::{Json, extract::State};
 use common::{
     db::{
+        Tenant,
         connection_tests::{self, Finished},
         export_configs::{self, ExportConfig},
     },
     destination::Destination,
-    ids::TestId,
+    ids::{OrgId, TestId},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -67,24 +68,25 @@ pub(super) async fn run(
 ) -> Result<Json<AuditExportTestResult>, ApiError> {
     let id = TestId::new();
     let client = state.pool.get().await?;
+    let tenant = Tenant::of(&client, &org.id);
     match request {
         None => {
-            let queued =
-                connection_tests::queue_of_stored(&client, &org.id, id, "manual", None).await?;
+            let queued = connection_tests::queue_of_stored(&tenant, id, "manual", None).await?;
             queued.ok_or(ApiError::NotConfigured)?;
         }
         Some(request) => {
-            let stored = export_configs::find(&client, &org.id).await?;
+            let stored = export_configs::find(&tenant).await?;
             let destination = provided(&request, stored)?;
-            connection_tests::queue_of_provided(&client, &org.id, id, &destination).await?;
+            connection_tests::queue_of_provided(&tenant, id, &destination).await?;
         }
     }
     // A test takes a while; its connection is for others meanwhile.
+    drop(tenant);
     drop(client);
 
     if let Err(error) = publish::test(&state.publisher, &org.id, id).await {
         tracing::warn!(%error, test = %id, "the test could not be published");
-        connection_tests::withdraw(&state.pool.get().await?, &org.id, id).await?;
+        withdraw(&state, &org.id, id).await?;
         return Err(ApiError::BrokerUnavailable);
     }
     let finished = tokio::select! {
@@ -94,10 +96,15 @@ pub(super) async fn run(
     match finished {
         Some(finished) => Ok(Json(result(id, finished))),
         None => {
-            connection_tests::withdraw(&state.pool.get().await?, &org.id, id).await?;
+            withdraw(&state, &org.id, id).await?;
             Err(ApiError::TestTimedOut)
         }
     }
+}
+
+async fn withdraw(state: &AppState, org: &OrgId, id: TestId) -> Result<(), ApiError> {
+    let client = state.pool.get().await?;
+    Ok(connection_tests::withdraw(&Tenant::of(&client, org), id).await?)
 }
 
 /// What was sent, completed by what is stored.

@@ -3,8 +3,7 @@
 
 use jiff::{Timestamp, civil::Date};
 
-use super::{Error, GenericClient};
-use crate::ids::OrgId;
+use super::{Error, Tenant};
 
 /// SQLSTATE of `append_…_audit_events`: no organisation has the id.
 pub const UNKNOWN_ORG: &str = "AE001";
@@ -51,17 +50,10 @@ pub enum AppendError {
 ///
 /// # Errors
 /// The organisation does not exist, or Postgres's own.
-pub async fn append(
-    db: &impl GenericClient,
-    org: &OrgId,
-    events: &PreparedEvents<'_>,
-) -> Result<Appended, AppendError> {
-    let statement = db
-        .prepare_cached(
-            "select accepted, duplicates, last_seq
-               from append_prepared_audit_events($1, $2, $3, $4, $5)",
-        )
-        .await?;
+pub async fn append(db: &Tenant<'_>, events: &PreparedEvents<'_>) -> Result<Appended, AppendError> {
+    let sql = "
+        select accepted, duplicates, last_seq
+          from append_prepared_audit_events($1, $2, $3, $4, $5)";
     let PreparedEvents {
         ids,
         occurred_at,
@@ -69,7 +61,7 @@ pub async fn append(
         tails,
     } = events;
     match db
-        .query_one(&statement, &[org, ids, occurred_at, heads, tails])
+        .query_one(sql, &[db.org(), ids, occurred_at, heads, tails])
         .await
     {
         Ok(row) => Ok(Appended {
@@ -98,19 +90,14 @@ pub struct Range {
 /// # Errors
 /// Postgres's.
 pub async fn next_range(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     after: i64,
     max_events: i64,
     max_bytes: i64,
 ) -> Result<Option<Range>, Error> {
-    let statement = db
-        .prepare_cached(
-            "select first_seq, last_seq, recorded_on from next_export_range($1, $2, $3, $4)",
-        )
-        .await?;
+    let sql = "select first_seq, last_seq, recorded_on from next_export_range($1, $2, $3, $4)";
     let row = db
-        .query_opt(&statement, &[org, &after, &max_events, &max_bytes])
+        .query_opt(sql, &[db.org(), &after, &max_events, &max_bytes])
         .await?;
     Ok(row.map(|row| Range {
         first_seq: row.get("first_seq"),
@@ -123,11 +110,9 @@ pub async fn next_range(
 ///
 /// # Errors
 /// Postgres's.
-pub async fn last_seq(db: &impl GenericClient, org: &OrgId) -> Result<i64, Error> {
-    let statement = db
-        .prepare_cached("select coalesce(max(seq), 0) as seq from audit_events where org_id = $1")
-        .await?;
-    Ok(db.query_one(&statement, &[org]).await?.get("seq"))
+pub async fn last_seq(db: &Tenant<'_>) -> Result<i64, Error> {
+    let sql = "select coalesce(max(seq), 0) as seq from audit_events where org_id = $1";
+    Ok(db.query_one(sql, &[db.org()]).await?.get("seq"))
 }
 
 /// One event as it will be exported.
@@ -152,24 +137,20 @@ impl Line {
 /// # Errors
 /// Postgres's.
 pub async fn page(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     after: i64,
     last: i64,
     max_events: i64,
     max_bytes: i64,
 ) -> Result<Vec<Line>, Error> {
-    let statement = db
-        .prepare_cached(
-            "select seq, line from audit_events
-              where org_id = $1 and seq > $2
-                and seq <= (select least($3, r.last_seq)
-                              from next_export_range($1, $2, $4, $5) r)
-              order by seq",
-        )
-        .await?;
+    let sql = "
+        select seq, line from audit_events
+         where org_id = $1 and seq > $2
+           and seq <= (select least($3, r.last_seq)
+                         from next_export_range($1, $2, $4, $5) r)
+         order by seq";
     let rows = db
-        .query(&statement, &[org, &after, &last, &max_events, &max_bytes])
+        .query(sql, &[db.org(), &after, &last, &max_events, &max_bytes])
         .await?;
     Ok(rows.into_iter().map(Line).collect())
 }

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::{Client, Error, GenericClient, connection_tests, destination, export_state};
+use super::{Client, Error, Tenant, connection_tests, destination, export_state};
 use crate::{
     destination::{Bucket, Destination, Invalid, Prefix, Region, RoleArn, same_partition},
     ids::{ConfigId, OrgId, TestId},
@@ -95,20 +95,17 @@ fn config(row: &Row) -> Result<ExportConfig, Error> {
 ///
 /// # Errors
 /// Postgres's.
-pub async fn find(db: &impl GenericClient, org: &OrgId) -> Result<Option<ExportConfig>, Error> {
-    let statement = db
-        .prepare_cached(
-            "select c.id, c.org_id, c.bucket, c.region, c.role_arn, c.prefix, c.enabled, c.version,
-                    c.last_tested_at, c.last_test_ok, c.last_error, c.last_exported_at,
-                    c.created_at, c.updated_at,
-                    o.external_id, delivery_state(c, s) as state, s.pause_error, s.next_probe_at
-               from export_configs c
-               join orgs o on o.id = c.org_id
-               join export_state s on s.org_id = c.org_id
-              where c.org_id = $1",
-        )
-        .await?;
-    db.query_opt(&statement, &[org])
+pub async fn find(db: &Tenant<'_>) -> Result<Option<ExportConfig>, Error> {
+    let sql = "
+        select c.id, c.org_id, c.bucket, c.region, c.role_arn, c.prefix, c.enabled, c.version,
+               c.last_tested_at, c.last_test_ok, c.last_error, c.last_exported_at,
+               c.created_at, c.updated_at,
+               o.external_id, delivery_state(c, s) as state, s.pause_error, s.next_probe_at
+          from export_configs c
+          join orgs o on o.id = c.org_id
+          join export_state s on s.org_id = c.org_id
+         where c.org_id = $1";
+    db.query_opt(sql, &[db.org()])
         .await?
         .as_ref()
         .map(config)
@@ -179,11 +176,11 @@ pub enum SaveError {
 /// # Errors
 /// See [`SaveError`].
 pub async fn save(client: &mut Client, org: &OrgId, change: Change) -> Result<Saved, SaveError> {
-    let tx = client.transaction().await?;
-    let progress = export_state::lock(&tx, org)
+    let tx = Tenant::begin(client, org).await?;
+    let progress = export_state::lock(&tx)
         .await?
         .ok_or(SaveError::UnknownOrg)?;
-    let stored = find(&tx, org).await?;
+    let stored = find(&tx).await?;
 
     let role_arn = change
         .role_arn
@@ -204,7 +201,7 @@ pub async fn save(client: &mut Client, org: &OrgId, change: Change) -> Result<Sa
         return Err(SaveError::StartFromNotFirst);
     }
     let cursor_seq = match change.start_from {
-        Some(StartFrom::Now) => super::audit_events::last_seq(&tx, org).await?,
+        Some(StartFrom::Now) => super::audit_events::last_seq(&tx).await?,
         _ => progress.cursor_seq,
     };
     let version = match &stored {
@@ -214,45 +211,41 @@ pub async fn save(client: &mut Client, org: &OrgId, change: Change) -> Result<Sa
     let enabled = change.enabled.or(stored.map(|c| c.enabled)).unwrap_or(true);
 
     let last_version = version.max(progress.last_version);
-    export_state::begin(&tx, org, last_version, cursor_seq).await?;
-    put(&tx, org, &wanted, enabled, version).await?;
-    connection_tests::supersede_own(&tx, org).await?;
-    export_state::resume(&tx, org).await?;
+    export_state::begin(&tx, last_version, cursor_seq).await?;
+    put(&tx, &wanted, enabled, version).await?;
+    connection_tests::supersede_own(&tx).await?;
+    export_state::resume(&tx).await?;
     let test = if enabled {
-        connection_tests::queue_of_stored(&tx, org, TestId::new(), "automatic", None).await?
+        connection_tests::queue_of_stored(&tx, TestId::new(), "automatic", None).await?
     } else {
         None
     };
-    let config = find(&tx, org).await?.ok_or(SaveError::UnknownOrg)?;
+    let config = find(&tx).await?.ok_or(SaveError::UnknownOrg)?;
     tx.commit().await?;
     Ok(Saved { config, test })
 }
 
 /// Writes the row. What was known of another version says nothing of this one.
 async fn put(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     destination: &Destination,
     enabled: bool,
     version: i64,
 ) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "insert into export_configs as c
-                    (id, org_id, bucket, region, role_arn, prefix, enabled, version)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)
-                 on conflict (org_id) do update
-                set bucket = excluded.bucket, region = excluded.region,
-                    role_arn = excluded.role_arn, prefix = excluded.prefix,
-                    enabled = excluded.enabled, version = excluded.version, updated_at = now(),
-                    tested_version =
-                        case when c.version = excluded.version then c.tested_version end,
-                    last_tested_at =
-                        case when c.version = excluded.version then c.last_tested_at end,
-                    last_test_ok = case when c.version = excluded.version then c.last_test_ok end,
-                    last_error = case when c.version = excluded.version then c.last_error end",
-        )
-        .await?;
+    let sql = "
+        insert into export_configs as c
+               (id, org_id, bucket, region, role_arn, prefix, enabled, version)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
+            on conflict (org_id) do update
+           set bucket = excluded.bucket, region = excluded.region,
+               role_arn = excluded.role_arn, prefix = excluded.prefix,
+               enabled = excluded.enabled, version = excluded.version, updated_at = now(),
+               tested_version =
+                   case when c.version = excluded.version then c.tested_version end,
+               last_tested_at =
+                   case when c.version = excluded.version then c.last_tested_at end,
+               last_test_ok = case when c.version = excluded.version then c.last_test_ok end,
+               last_error = case when c.version = excluded.version then c.last_error end";
     let Destination {
         bucket,
         region,
@@ -260,10 +253,10 @@ async fn put(
         prefix,
     } = destination;
     db.execute(
-        &statement,
+        sql,
         &[
             &ConfigId::new(),
-            org,
+            db.org(),
             &bucket.as_str(),
             &region.as_str(),
             &role_arn.expose(),
@@ -281,15 +274,13 @@ async fn put(
 /// # Errors
 /// Postgres's.
 pub async fn delete(client: &mut Client, org: &OrgId) -> Result<bool, Error> {
-    let tx = client.transaction().await?;
-    export_state::lock(&tx, org).await?;
-    let statement = tx
-        .prepare_cached("delete from export_configs where org_id = $1")
-        .await?;
-    let existed = tx.execute(&statement, &[org]).await? == 1;
+    let tx = Tenant::begin(client, org).await?;
+    export_state::lock(&tx).await?;
+    let sql = "delete from export_configs where org_id = $1";
+    let existed = tx.execute(sql, &[org]).await? == 1;
     if existed {
-        connection_tests::supersede_own(&tx, org).await?;
-        export_state::resume(&tx, org).await?;
+        connection_tests::supersede_own(&tx).await?;
+        export_state::resume(&tx).await?;
     }
     tx.commit().await?;
     Ok(existed)
@@ -302,28 +293,24 @@ pub async fn delete(client: &mut Client, org: &OrgId) -> Result<bool, Error> {
 /// # Errors
 /// Postgres's.
 pub async fn record_test(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     version: i64,
     failure: Option<&super::Failure>,
 ) -> Result<Option<DeliveryState>, Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_configs n
-                set last_tested_at = now(), last_test_ok = $3, last_error = $4,
-                    tested_version = case
-                        when $3 then n.version when $5 then null else n.tested_version end
-               from export_configs c
-               join export_state s on s.org_id = c.org_id
-              where n.id = c.id and c.org_id = $1 and c.version = $2
-             returning delivery_state(c, s) as state",
-        )
-        .await?;
+    let sql = "
+        update export_configs n
+           set last_tested_at = now(), last_test_ok = $3, last_error = $4,
+               tested_version = case
+                   when $3 then n.version when $5 then null else n.tested_version end
+          from export_configs c
+          join export_state s on s.org_id = c.org_id
+         where n.id = c.id and c.org_id = $1 and c.version = $2
+        returning delivery_state(c, s) as state";
     let ok = failure.is_none();
     let error = failure.map(|f| f.text.as_str());
     let permanent = failure.is_some_and(|f| f.class == super::FailureClass::Permanent);
     let row = db
-        .query_opt(&statement, &[org, &version, &ok, &error, &permanent])
+        .query_opt(sql, &[db.org(), &version, &ok, &error, &permanent])
         .await?;
     Ok(row.map(|row| DeliveryState::from_sql(row.get("state"))))
 }
@@ -332,20 +319,13 @@ pub async fn record_test(
 ///
 /// # Errors
 /// Postgres's.
-pub async fn record_delivery(
-    db: &impl GenericClient,
-    org: &OrgId,
-    version: i64,
-) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_configs
-                set last_exported_at = now(),
-                    last_error = case when version = $2 then null else last_error end
-              where org_id = $1",
-        )
-        .await?;
-    db.execute(&statement, &[org, &version]).await?;
+pub async fn record_delivery(db: &Tenant<'_>, version: i64) -> Result<(), Error> {
+    let sql = "
+        update export_configs
+           set last_exported_at = now(),
+               last_error = case when version = $2 then null else last_error end
+         where org_id = $1";
+    db.execute(sql, &[db.org(), &version]).await?;
     Ok(())
 }
 
@@ -354,16 +334,7 @@ pub async fn record_delivery(
 ///
 /// # Errors
 /// Postgres's.
-pub async fn record_failure(
-    db: &impl GenericClient,
-    org: &OrgId,
-    version: i64,
-    error: &str,
-) -> Result<bool, Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_configs set last_error = $3 where org_id = $1 and version = $2",
-        )
-        .await?;
-    Ok(db.execute(&statement, &[org, &version, &error]).await? == 1)
+pub async fn record_failure(db: &Tenant<'_>, version: i64, error: &str) -> Result<bool, Error> {
+    let sql = "update export_configs set last_error = $3 where org_id = $1 and version = $2";
+    Ok(db.execute(sql, &[db.org(), &version, &error]).await? == 1)
 }

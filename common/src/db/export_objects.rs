@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::{Error, GenericClient};
-use crate::ids::{LeaseToken, OrgId, PlanId, RunId};
+use super::{Error, Tenant};
+use crate::ids::{LeaseToken, PlanId, RunId};
 
 /// An object as it is shown.
 #[derive(Debug, Clone)]
@@ -37,21 +37,14 @@ pub struct ExportObject {
 ///
 /// # Errors
 /// Postgres's.
-pub async fn of_run(
-    db: &impl GenericClient,
-    org: &OrgId,
-    run: RunId,
-) -> Result<Vec<ExportObject>, Error> {
-    let statement = db
-        .prepare_cached(
-            "select bucket, key, state, first_seq, last_seq, events, bytes, sha256, etag,
-                    version_id, stored_at
-               from export_objects
-              where org_id = $1 and run_id = $2
-              order by first_seq, created_at",
-        )
-        .await?;
-    let rows = db.query(&statement, &[org, &run]).await?;
+pub async fn of_run(db: &Tenant<'_>, run: RunId) -> Result<Vec<ExportObject>, Error> {
+    let sql = "
+        select bucket, key, state, first_seq, last_seq, events, bytes, sha256, etag,
+               version_id, stored_at
+          from export_objects
+         where org_id = $1 and run_id = $2
+         order by first_seq, created_at";
+    let rows = db.query(sql, &[db.org(), &run]).await?;
     Ok(rows.iter().map(object).collect())
 }
 
@@ -110,18 +103,15 @@ pub struct Plan {
 ///
 /// # Errors
 /// Postgres's.
-pub async fn planned(db: &impl GenericClient, org: &OrgId) -> Result<Option<Plan>, Error> {
-    let statement = db
-        .prepare_cached(
-            "select plan_id, destination_version, bucket, region, prefix, key, codec,
-                    encoder_version, first_seq, last_seq, upload_id, unfinished_uploads,
-                    cardinality(sha256_candidates) > 0 as attempted
-               from export_objects
-              where org_id = $1 and state = 'planned'
-                for no key update",
-        )
-        .await?;
-    let row = db.query_opt(&statement, &[org]).await?;
+pub async fn planned(db: &Tenant<'_>) -> Result<Option<Plan>, Error> {
+    let sql = "
+        select plan_id, destination_version, bucket, region, prefix, key, codec,
+               encoder_version, first_seq, last_seq, upload_id, unfinished_uploads,
+               cardinality(sha256_candidates) > 0 as attempted
+          from export_objects
+         where org_id = $1 and state = 'planned'
+           for no key update";
+    let row = db.query_opt(sql, &[db.org()]).await?;
     Ok(row.map(|row| Plan {
         id: row.get("plan_id"),
         destination_version: row.get("destination_version"),
@@ -143,22 +133,14 @@ pub async fn planned(db: &impl GenericClient, org: &OrgId) -> Result<Option<Plan
 ///
 /// # Errors
 /// Postgres's; a unique violation where the organisation has a plan already.
-pub async fn insert(
-    db: &impl GenericClient,
-    org: &OrgId,
-    run: RunId,
-    plan: &Plan,
-) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "insert into export_objects
-                    (plan_id, org_id, run_id, destination_version, bucket, region, prefix, key,
-                     codec, encoder_version, first_seq, last_seq)
-             values ($2, $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        )
-        .await?;
+pub async fn insert(db: &Tenant<'_>, run: RunId, plan: &Plan) -> Result<(), Error> {
+    let sql = "
+        insert into export_objects
+               (plan_id, org_id, run_id, destination_version, bucket, region, prefix, key,
+                codec, encoder_version, first_seq, last_seq)
+        values ($2, $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     let params: [&(dyn tokio_postgres::types::ToSql + Sync); 12] = [
-        org,
+        db.org(),
         &plan.id,
         &run,
         &plan.destination_version,
@@ -171,7 +153,7 @@ pub async fn insert(
         &plan.first_seq,
         &plan.last_seq,
     ];
-    db.execute(&statement, &params).await?;
+    db.execute(sql, &params).await?;
     Ok(())
 }
 
@@ -180,19 +162,15 @@ pub async fn insert(
 /// # Errors
 /// Postgres's.
 pub async fn adopt(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     plan: PlanId,
     run: RunId,
     destination_version: i64,
 ) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_objects set run_id = $3, destination_version = $4
-              where org_id = $1 and plan_id = $2 and state = 'planned'",
-        )
-        .await?;
-    db.execute(&statement, &[org, &plan, &run, &destination_version])
+    let sql = "
+        update export_objects set run_id = $3, destination_version = $4
+         where org_id = $1 and plan_id = $2 and state = 'planned'";
+    db.execute(sql, &[db.org(), &plan, &run, &destination_version])
         .await?;
     Ok(())
 }
@@ -201,14 +179,11 @@ pub async fn adopt(
 ///
 /// # Errors
 /// Postgres's.
-pub async fn abandon(db: &impl GenericClient, org: &OrgId, plan: PlanId) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_objects set state = 'abandoned'
-              where org_id = $1 and plan_id = $2 and state = 'planned'",
-        )
-        .await?;
-    db.execute(&statement, &[org, &plan]).await?;
+pub async fn abandon(db: &Tenant<'_>, plan: PlanId) -> Result<(), Error> {
+    let sql = "
+        update export_objects set state = 'abandoned'
+         where org_id = $1 and plan_id = $2 and state = 'planned'";
+    db.execute(sql, &[db.org(), &plan]).await?;
     Ok(())
 }
 
@@ -217,18 +192,16 @@ pub async fn abandon(db: &impl GenericClient, org: &OrgId, plan: PlanId) -> Resu
 /// # Errors
 /// Postgres's.
 pub async fn expect_upload(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     plan: PlanId,
     token: LeaseToken,
 ) -> Result<bool, Error> {
-    let statement = db
-        .prepare_cached(&format!(
-            "update export_objects set unfinished_uploads = true, upload_id = null
-              where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
-        ))
-        .await?;
-    Ok(db.execute(&statement, &[org, &plan, &token]).await? == 1)
+    let sql = format!(
+        "
+        update export_objects set unfinished_uploads = true, upload_id = null
+         where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
+    );
+    Ok(db.execute(&sql, &[db.org(), &plan, &token]).await? == 1)
 }
 
 /// Records the multipart upload that is being filled, and whether there may be others; false when the
@@ -237,21 +210,19 @@ pub async fn expect_upload(
 /// # Errors
 /// Postgres's.
 pub async fn set_upload(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     plan: PlanId,
     token: LeaseToken,
     upload_id: &str,
     others: bool,
 ) -> Result<bool, Error> {
-    let statement = db
-        .prepare_cached(&format!(
-            "update export_objects set upload_id = $4, unfinished_uploads = $5
-              where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
-        ))
-        .await?;
+    let sql = format!(
+        "
+        update export_objects set upload_id = $4, unfinished_uploads = $5
+         where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
+    );
     Ok(db
-        .execute(&statement, &[org, &plan, &token, &upload_id, &others])
+        .execute(&sql, &[db.org(), &plan, &token, &upload_id, &others])
         .await?
         == 1)
 }
@@ -262,24 +233,22 @@ pub async fn set_upload(
 /// # Errors
 /// Postgres's.
 pub async fn add_candidate(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     plan: PlanId,
     token: LeaseToken,
     sha256: &[u8],
     encoder_version: i32,
 ) -> Result<bool, Error> {
-    let statement = db
-        .prepare_cached(&format!(
-            "update export_objects
-                set encoder_version = $5,
-                    sha256_candidates = case when $4 = any (sha256_candidates)
-                        then sha256_candidates else sha256_candidates || $4 end
-              where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
-        ))
-        .await?;
+    let sql = format!(
+        "
+        update export_objects
+           set encoder_version = $5,
+               sha256_candidates = case when $4 = any (sha256_candidates)
+                   then sha256_candidates else sha256_candidates || $4 end
+         where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
+    );
     Ok(db
-        .execute(&statement, &[org, &plan, &token, &sha256, &encoder_version])
+        .execute(&sql, &[db.org(), &plan, &token, &sha256, &encoder_version])
         .await?
         == 1)
 }
@@ -309,22 +278,20 @@ pub struct Stored {
 /// # Errors
 /// Postgres's.
 pub async fn mark_stored(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     plan: PlanId,
     token: LeaseToken,
     stored: &Stored,
 ) -> Result<bool, Error> {
-    let statement = db
-        .prepare_cached(&format!(
-            "update export_objects
-                set state = 'stored', stored_at = now(), events = $4, upload_id = null,
-                    bytes = case when $9 or cardinality(sha256_candidates) = 1 then $5::bigint end,
-                    sha256 = case when $9 or cardinality(sha256_candidates) = 1 then $6::bytea end,
-                    etag = $7, version_id = $8, unfinished_uploads = $10
-              where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
-        ))
-        .await?;
+    let sql = format!(
+        "
+        update export_objects
+           set state = 'stored', stored_at = now(), events = $4, upload_id = null,
+               bytes = case when $9 or cardinality(sha256_candidates) = 1 then $5::bigint end,
+               sha256 = case when $9 or cardinality(sha256_candidates) = 1 then $6::bytea end,
+               etag = $7, version_id = $8, unfinished_uploads = $10
+         where org_id = $1 and plan_id = $2 and state = 'planned' and {HELD}"
+    );
     let Stored {
         events,
         bytes,
@@ -335,7 +302,7 @@ pub async fn mark_stored(
         unfinished_uploads,
     } = stored;
     let params: [&(dyn tokio_postgres::types::ToSql + Sync); 10] = [
-        org,
+        db.org(),
         &plan,
         &token,
         events,
@@ -346,7 +313,7 @@ pub async fn mark_stored(
         by_this_attempt,
         unfinished_uploads,
     ];
-    Ok(db.execute(&statement, &params).await? == 1)
+    Ok(db.execute(&sql, &params).await? == 1)
 }
 
 /// That uploads of an object may be open which nobody is at work on.
@@ -374,17 +341,16 @@ pub struct LeftOpen {
 ///
 /// # Errors
 /// Postgres's.
-pub async fn left_open(db: &impl GenericClient, org: &OrgId) -> Result<Vec<LeftOpen>, Error> {
-    let statement = db
-        .prepare_cached(&format!(
-            "select plan_id, bucket, region, key, upload_id, unfinished_uploads
-               from export_objects
-              where org_id = $1 and {LEFT_OPEN}
-              order by first_seq
-              limit 10"
-        ))
-        .await?;
-    let rows = db.query(&statement, &[org]).await?;
+pub async fn left_open(db: &Tenant<'_>) -> Result<Vec<LeftOpen>, Error> {
+    let sql = format!(
+        "
+        select plan_id, bucket, region, key, upload_id, unfinished_uploads
+          from export_objects
+         where org_id = $1 and {LEFT_OPEN}
+         order by first_seq
+         limit 10"
+    );
+    let rows = db.query(&sql, &[db.org()]).await?;
     Ok(rows
         .iter()
         .map(|row| LeftOpen {
@@ -402,17 +368,10 @@ pub async fn left_open(db: &impl GenericClient, org: &OrgId) -> Result<Vec<LeftO
 ///
 /// # Errors
 /// Postgres's.
-pub async fn uploads_ended(
-    db: &impl GenericClient,
-    org: &OrgId,
-    plan: PlanId,
-) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_objects set unfinished_uploads = false, upload_id = null
-              where org_id = $1 and plan_id = $2 and state <> 'planned'",
-        )
-        .await?;
-    db.execute(&statement, &[org, &plan]).await?;
+pub async fn uploads_ended(db: &Tenant<'_>, plan: PlanId) -> Result<(), Error> {
+    let sql = "
+        update export_objects set unfinished_uploads = false, upload_id = null
+         where org_id = $1 and plan_id = $2 and state <> 'planned'";
+    db.execute(sql, &[db.org(), &plan]).await?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Postgres: how to connect, and all SQL, one file per table. Each file's head says who writes the
-//! table. Every query for a tenant takes the organisation's id first.
+//! table. Every query for a tenant takes a [`Tenant`]; those across organisations call functions of the
+//! schema that do just that.
 //!
 //! Locks are taken in one order, so that no two transactions wait for each other: `export_state`,
 //! then `export_configs`, `connection_tests`, `export_runs`, `export_objects`.
@@ -11,11 +12,13 @@ pub mod export_objects;
 pub mod export_runs;
 pub mod export_state;
 pub mod orgs;
+mod tenant;
 
 use std::{error::Error as StdError, time::Duration};
 
-pub use deadpool_postgres::{Client, GenericClient, Pool, PoolError, Transaction};
-use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod, Runtime};
+pub use deadpool_postgres::{Client, Pool, PoolError};
+use deadpool_postgres::{Hook, Manager, ManagerConfig, RecyclingMethod, Runtime};
+pub use tenant::Tenant;
 pub use tokio_postgres::{Error, error::SqlState};
 use tokio_postgres::{
     Row,
@@ -104,6 +107,12 @@ pub fn pool(url: &str, application: &str, size: usize) -> Result<Pool, ConnectEr
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(POOL_WAIT))
         .create_timeout(Some(CONNECT_TIMEOUT))
+        .post_create(Hook::async_fn(|client, _| {
+            Box::pin(async {
+                tenant::warn_if_unconfined(client).await;
+                Ok(())
+            })
+        }))
         .build()?)
 }
 
@@ -186,6 +195,17 @@ macro_rules! parsed_from_text {
 }
 
 parsed_from_text!(Bucket, Region, RoleArn, Prefix);
+
+/// Who has a run or test of some id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The organisation itself.
+    This,
+    /// Another one.
+    Another,
+    /// Nobody.
+    Nobody,
+}
 
 /// Whose trouble a failure is, and so what becomes of the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

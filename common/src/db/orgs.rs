@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{Error, GenericClient};
+use super::{Error, Tenant};
 use crate::ids::OrgId;
 
 /// An organisation.
@@ -37,25 +37,20 @@ impl From<&Row> for Org {
 ///
 /// # Errors
 /// Postgres's.
-pub async fn put(db: &impl GenericClient, org: &OrgId, name: &str) -> Result<(Org, bool), Error> {
-    let statement = db
-        .prepare_cached(
-            "with org as (
-                 insert into orgs (id, name, external_id) values ($1, $2, $3)
-                     on conflict (id) do update set name = excluded.name
-                 returning *, xmax = 0 as created
-             ), sequence as (
-                 insert into org_sequences (org_id) select id from org where created
-             ), state as (
-                 insert into export_state (org_id) select id from org where created
-             )
-             select id, name, external_id, created_at, created from org",
+pub async fn put(db: &Tenant<'_>, name: &str) -> Result<(Org, bool), Error> {
+    let sql = "
+        with org as (
+            insert into orgs (id, name, external_id) values ($1, $2, $3)
+                on conflict (id) do update set name = excluded.name
+            returning *, xmax = 0 as created
+        ), sequence as (
+            insert into org_sequences (org_id) select id from org where created
+        ), state as (
+            insert into export_state (org_id) select id from org where created
         )
-        .await?;
+        select id, name, external_id, created_at, created from org";
     let external_id = Uuid::new_v4().simple().to_string();
-    let row = db
-        .query_one(&statement, &[org, &name, &external_id])
-        .await?;
+    let row = db.query_one(sql, &[db.org(), &name, &external_id]).await?;
     Ok(((&row).into(), row.get("created")))
 }
 
@@ -63,12 +58,10 @@ pub async fn put(db: &impl GenericClient, org: &OrgId, name: &str) -> Result<(Or
 ///
 /// # Errors
 /// Postgres's.
-pub async fn find(db: &impl GenericClient, org: &OrgId) -> Result<Option<Org>, Error> {
-    let statement = db
-        .prepare_cached("select id, name, external_id, created_at from orgs where id = $1")
-        .await?;
+pub async fn find(db: &Tenant<'_>) -> Result<Option<Org>, Error> {
+    let sql = "select id, name, external_id, created_at from orgs where id = $1";
     Ok(db
-        .query_opt(&statement, &[org])
+        .query_opt(sql, &[db.org()])
         .await?
         .as_ref()
         .map(Org::from))

@@ -8,7 +8,7 @@ mod uploads;
 
 use common::{
     db::{
-        Failure, FailureClass, QueryError,
+        Failure, FailureClass, Owner, QueryError, Tenant,
         connection_tests::ReplyTo,
         export_configs,
         export_runs::{self, GiveBackPauses, Requested},
@@ -82,29 +82,31 @@ async fn begin(
         return Ok(claimed);
     }
     let client = context.client().await?;
-    match export_runs::owner(&client, id).await? {
-        Some(owner) if owner != *org => {
+    let tenant = Tenant::of(&client, org);
+    match export_runs::owner(&tenant, id).await? {
+        Owner::Another => {
             return Ok(Begun::Unknown("the run belongs to another organisation"));
         }
-        Some(_) => {
-            let rejected = export_runs::reject_inactive(&client, org, id).await?;
+        Owner::This => {
+            let rejected = export_runs::reject_inactive(&tenant, id).await?;
             let not_active = |reply_to| Begun::Rejected(RejectReason::NotActive, reply_to);
             return Ok(rejected.map_or(Begun::Stale, not_active));
         }
-        None => {}
+        Owner::Nobody => {}
     }
     // Another program's job: its row is made here.
-    if orgs::find(&client, org).await?.is_none() {
+    if orgs::find(&tenant).await?.is_none() {
         return Ok(Begun::Unknown("no organisation has this id"));
     }
     let reject = |reason| Ok(Begun::Rejected(reason, reply_to.clone()));
-    match export_runs::request(&client, org, id, "submitted", reply_to).await? {
+    match export_runs::request(&tenant, id, "submitted", reply_to).await? {
         Requested::NotActive => reject(RejectReason::NotActive),
-        Requested::RunInProgress if export_runs::owner(&client, id).await?.is_some() => {
+        Requested::RunInProgress if export_runs::owner(&tenant, id).await? != Owner::Nobody => {
             Ok(Begun::Stale)
         }
         Requested::RunInProgress => reject(RejectReason::RunInProgress),
         Requested::Queued => {
+            drop(tenant);
             drop(client);
             Ok(claim(context, org, id).await?.unwrap_or(Begun::Stale))
         }
@@ -121,7 +123,7 @@ async fn claim(context: &Context, org: &OrgId, id: RunId) -> Result<Option<Begun
     let retry_slot = context.retry_slots.clone().try_acquire_owned().ok();
     let wanted = retry_slot.is_some();
     let claimed = Run::claim(&mut client, org, id, config.lease, bounds, wanted).await?;
-    if claimed.is_none() && !wanted && export_runs::put_off(&client, org, id).await? {
+    if claimed.is_none() && !wanted && export_runs::put_off(&Tenant::of(&client, org), id).await? {
         return Ok(Some(Begun::Stale));
     }
     Ok(claimed.map(|(run, next)| {
@@ -140,7 +142,7 @@ async fn work(context: &Context, mut run: Run, next: Next, retry_slot: Option<Re
     let renew = || async {
         let client = context.client().await?;
         let Hold { org, id, token } = &hold;
-        Ok(export_runs::renew(&client, org, *id, *token, lease).await?)
+        Ok(export_runs::renew(&Tenant::of(&client, org), *id, *token, lease).await?)
     };
     let mut budget = Budget::new(context.config.retry_budget);
     let room = room::wanted(
@@ -279,19 +281,19 @@ async fn end_badly(context: &Context, run: &Run, error: DeliverError) {
 async fn fail(context: &Context, run: &Run, failure: Failure) {
     let once = || async {
         let mut client = context.client().await?;
-        let tx = client.transaction().await?;
         let Run {
             hold: Hold { org, id, token },
             claimed,
             ..
         } = run;
-        export_state::lock(&tx, org).await?;
-        if export_configs::record_failure(&tx, org, claimed.version, &failure.text).await? {
+        let tx = Tenant::begin(&mut client, org).await?;
+        export_state::lock(&tx).await?;
+        if export_configs::record_failure(&tx, claimed.version, &failure.text).await? {
             let pauses = context.config.probe_pauses();
             let class = failure.class.as_str();
-            export_state::pause(&tx, org, class, &failure.text, pauses).await?;
+            export_state::pause(&tx, class, &failure.text, pauses).await?;
         }
-        let held = export_runs::fail(&tx, org, *id, *token, &failure).await?;
+        let held = export_runs::fail(&tx, *id, *token, &failure).await?;
         if held {
             tx.commit().await?;
         }
@@ -328,10 +330,11 @@ async fn give_back(context: &Context, run: &Run, reason: Option<&Failure>, pause
             ..
         }) = reason
         {
-            export_configs::record_failure(&client, org, claimed.version, text).await?;
+            export_configs::record_failure(&Tenant::of(&client, org), claimed.version, text)
+                .await?;
         }
         Ok::<_, QueryError>(
-            export_runs::give_back(&client, org, *id, *token, reason, pauses).await?,
+            export_runs::give_back(&Tenant::of(&client, org), *id, *token, reason, pauses).await?,
         )
     };
     match once().await {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::{
     db::{
-        self, Transaction, audit_events, export_configs,
+        self, Tenant, audit_events, export_configs,
         export_objects::{self, Plan, Stored},
         export_runs::{self, Claimed, Delivered},
         export_state,
@@ -100,9 +100,8 @@ impl Run {
         failed_wanted: bool,
     ) -> Result<Option<(Self, Next)>, db::Error> {
         let token = LeaseToken::new();
-        let tx = client.transaction().await?;
-        let Some(claimed) = export_runs::claim(&tx, org, id, token, lease, failed_wanted).await?
-        else {
+        let tx = Tenant::begin(client, org).await?;
+        let Some(claimed) = export_runs::claim(&tx, id, token, lease, failed_wanted).await? else {
             return Ok(None);
         };
         let mut run = Self {
@@ -112,7 +111,7 @@ impl Run {
                 token,
             },
             bounds,
-            target: audit_events::last_seq(&tx, org).await?,
+            target: audit_events::last_seq(&tx).await?,
             cursor: claimed.cursor_seq,
             uploads_left_open: claimed.uploads_left_open,
             claimed,
@@ -137,27 +136,20 @@ impl Run {
         stored: &Stored,
         raw_bytes: i64,
     ) -> Result<Next, db::Error> {
-        let tx = client.transaction().await?;
+        let org = self.hold.org.clone();
+        let tx = Tenant::begin(client, &org).await?;
         let from = plan.first_seq - 1;
-        export_state::lock(&tx, &self.hold.org).await?;
-        export_configs::record_delivery(&tx, &self.hold.org, plan.destination_version).await?;
+        export_state::lock(&tx).await?;
+        export_configs::record_delivery(&tx, plan.destination_version).await?;
         let delivered = Delivered {
             first_seq: plan.first_seq,
             last_seq: plan.last_seq,
             events: stored.events,
             bytes: stored.bytes,
         };
-        let ours = export_runs::add_object(
-            &tx,
-            &self.hold.org,
-            self.hold.id,
-            self.hold.token,
-            &delivered,
-        )
-        .await?
-            && export_objects::mark_stored(&tx, &self.hold.org, plan.id, self.hold.token, stored)
-                .await?
-            && export_state::advance(&tx, &self.hold.org, from, plan.last_seq).await?;
+        let ours = export_runs::add_object(&tx, self.hold.id, self.hold.token, &delivered).await?
+            && export_objects::mark_stored(&tx, plan.id, self.hold.token, stored).await?
+            && export_state::advance(&tx, from, plan.last_seq).await?;
         if !ours {
             return Ok(Next::LeaseLost);
         }
@@ -179,7 +171,7 @@ impl Run {
         }
     }
 
-    async fn next(&mut self, tx: &Transaction<'_>) -> Result<Next, db::Error> {
+    async fn next(&mut self, tx: &Tenant<'_>) -> Result<Next, db::Error> {
         if let Some(plan) = self.adopt(tx).await? {
             return Ok(Next::Deliver(plan));
         }
@@ -196,13 +188,11 @@ impl Run {
         {
             return Ok(Next::Deliver(plan));
         }
-        let Some(events) =
-            export_runs::succeed(tx, &self.hold.org, self.hold.id, self.hold.token).await?
-        else {
+        let Some(events) = export_runs::succeed(tx, self.hold.id, self.hold.token).await? else {
             return Ok(Next::LeaseLost);
         };
         let continuation = match pending && bounded {
-            true => Some(export_runs::queue_continuation(tx, &self.hold.org).await?),
+            true => Some(export_runs::queue_continuation(tx).await?),
             false => None,
         };
         Ok(Next::Ended {
@@ -213,8 +203,8 @@ impl Run {
 
     /// The plan that exists, under this run; if bucket or prefix have changed since it was made, the
     /// same range under a new id and key.
-    async fn adopt(&mut self, tx: &Transaction<'_>) -> Result<Option<Plan>, db::Error> {
-        let Some(plan) = export_objects::planned(tx, &self.hold.org).await? else {
+    async fn adopt(&mut self, tx: &Tenant<'_>) -> Result<Option<Plan>, db::Error> {
+        let Some(plan) = export_objects::planned(tx).await? else {
             return Ok(None);
         };
         let Destination {
@@ -230,13 +220,13 @@ impl Run {
         ) == (bucket.as_str(), region.as_str(), prefix.as_str());
         if same_place {
             let version = self.claimed.version;
-            export_objects::adopt(tx, &self.hold.org, plan.id, self.hold.id, version).await?;
+            export_objects::adopt(tx, plan.id, self.hold.id, version).await?;
             return Ok(Some(Plan {
                 destination_version: version,
                 ..plan
             }));
         }
-        export_objects::abandon(tx, &self.hold.org, plan.id).await?;
+        export_objects::abandon(tx, plan.id).await?;
         // An upload that may be open is ended, or said, as one of those that were left open.
         self.uploads_left_open |= plan.unfinished_uploads || plan.upload_id.is_some();
         if plan.attempted {
@@ -245,7 +235,7 @@ impl Run {
                  not exist in the old one.",
                 plan.bucket, plan.key,
             );
-            export_runs::warn(tx, &self.hold.org, self.hold.id, &warning).await?;
+            export_runs::warn(tx, self.hold.id, &warning).await?;
         }
         // A plan lies within one day and within bounds, so the same range is found again.
         let events = plan.last_seq - plan.first_seq + 1;
@@ -255,13 +245,12 @@ impl Run {
 
     async fn freeze(
         &self,
-        tx: &Transaction<'_>,
+        tx: &Tenant<'_>,
         after: i64,
         max_events: i64,
         max_bytes: i64,
     ) -> Result<Option<Plan>, db::Error> {
-        let range =
-            audit_events::next_range(tx, &self.hold.org, after, max_events, max_bytes).await?;
+        let range = audit_events::next_range(tx, after, max_events, max_bytes).await?;
         let Some(range) = range else {
             return Ok(None);
         };
@@ -295,7 +284,7 @@ impl Run {
             unfinished_uploads: false,
             attempted: false,
         };
-        export_objects::insert(tx, &self.hold.org, self.hold.id, &plan).await?;
+        export_objects::insert(tx, self.hold.id, &plan).await?;
         Ok(Some(plan))
     }
 }

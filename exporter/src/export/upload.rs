@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use common::{
     db::{
-        QueryError, audit_events,
+        QueryError, Tenant, audit_events,
         export_objects::{self, Plan, Stored},
     },
     ids::LeaseToken,
@@ -188,15 +188,9 @@ impl Attempt<'_> {
         let client = self.context.client().await?;
         let after = encoder.next_seq() - 1;
         let last = self.plan.last_seq;
-        let page = audit_events::page(
-            &client,
-            &self.run.hold.org,
-            after,
-            last,
-            PAGE_EVENTS,
-            PAGE_BYTES,
-        )
-        .await?;
+        let tenant = Tenant::of(&client, &self.run.hold.org);
+        let page = audit_events::page(&tenant, after, last, PAGE_EVENTS, PAGE_BYTES).await?;
+        drop(tenant);
         drop(client);
         if page.is_empty() {
             return Err(Gap::at_end(encoder.next_seq()).into());
@@ -217,7 +211,9 @@ impl Attempt<'_> {
     ) -> Result<Upload, DeliverError> {
         let org = &self.run.hold.org;
         let client = self.context.client().await?;
-        if !export_objects::expect_upload(&client, org, self.plan.id, self.token).await? {
+        if !export_objects::expect_upload(&Tenant::of(&client, org), self.plan.id, self.token)
+            .await?
+        {
             return Err(DeliverError::LeaseLost);
         }
         drop(client);
@@ -226,7 +222,7 @@ impl Attempt<'_> {
         crash::point("upload-begun");
         let client = self.context.client().await?;
         let (plan, token, others) = (self.plan.id, self.token, uploads.others());
-        if !export_objects::set_upload(&client, org, plan, token, &id, others).await? {
+        if !export_objects::set_upload(&Tenant::of(&client, org), plan, token, &id, others).await? {
             return Err(DeliverError::LeaseLost);
         }
         crash::point("upload-known");
@@ -257,16 +253,9 @@ impl Attempt<'_> {
     /// From the next request on the object may be visible: what it holds is committed first.
     async fn announce_bytes(&self, sha256: &[u8]) -> Result<(), DeliverError> {
         let client = self.context.client().await?;
-        let org = &self.run.hold.org;
-        let held = export_objects::add_candidate(
-            &client,
-            org,
-            self.plan.id,
-            self.token,
-            sha256,
-            ENCODER_VERSION,
-        );
-        if held.await? {
+        let tenant = Tenant::of(&client, &self.run.hold.org);
+        let (plan, token) = (self.plan.id, self.token);
+        if export_objects::add_candidate(&tenant, plan, token, sha256, ENCODER_VERSION).await? {
             Ok(())
         } else {
             Err(DeliverError::LeaseLost)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::db::{
-    QueryError,
+    QueryError, Tenant,
     export_objects::{self, LeftOpen},
     export_runs,
 };
@@ -66,7 +66,7 @@ async fn say(
          s3:AbortMultipartUpload and s3:ListBucketMultipartUploads there.",
     );
     let client = context.client().await?;
-    Ok(export_runs::warn(&client, &run.hold.org, run.hold.id, &warning).await?)
+    Ok(export_runs::warn(&Tenant::of(&client, &run.hold.org), run.hold.id, &warning).await?)
 }
 
 /// Ends what earlier runs have left open, in the buckets that the destination's role reaches.
@@ -75,9 +75,13 @@ async fn say(
 /// The database's.
 pub async fn end_left_open(context: &Context, run: &Run) -> Result<(), QueryError> {
     let org = &run.hold.org;
-    for left in export_objects::left_open(&context.client().await?, org).await? {
+    let client = context.client().await?;
+    let left_open = export_objects::left_open(&Tenant::of(&client, org)).await?;
+    drop(client);
+    for left in left_open {
         if end_one(context, run, &left).await? != Ended::NotYet {
-            export_objects::uploads_ended(&context.client().await?, org, left.plan).await?;
+            let client = context.client().await?;
+            export_objects::uploads_ended(&Tenant::of(&client, org), left.plan).await?;
         }
     }
     Ok(())

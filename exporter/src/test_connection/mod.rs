@@ -4,7 +4,7 @@ mod stages;
 
 use common::{
     db::{
-        QueryError,
+        Owner, QueryError, Tenant,
         connection_tests::{self, Claimed, ReplyTo},
         orgs,
     },
@@ -48,7 +48,7 @@ pub async fn handle(context: &Context, org: OrgId, id: TestId, reply_to: ReplyTo
     let lease = context.config.lease;
     let renew = || async {
         let client = context.client().await?;
-        Ok(connection_tests::renew(&client, &org, id, token, lease).await?)
+        Ok(connection_tests::renew(&Tenant::of(&client, &org), id, token, lease).await?)
     };
     let outcome = tokio::select! {
         outcome = stages::run(context, &org, id, &claimed) => outcome,
@@ -100,33 +100,36 @@ async fn begin(
 ) -> Result<Begun, QueryError> {
     let lease = context.config.lease;
     let client = context.client().await?;
-    if let Some(claimed) = connection_tests::claim(&client, org, id, token, lease).await? {
+    let tenant = Tenant::of(&client, org);
+    if let Some(claimed) = connection_tests::claim(&tenant, id, token, lease).await? {
         return Ok(Begun::Claimed(Box::new(claimed)));
     }
-    match connection_tests::owner(&client, id).await? {
-        Some(owner) if owner != *org => {
+    match connection_tests::owner(&tenant, id).await? {
+        Owner::Another => {
             return Ok(Begun::Unknown("the test belongs to another organisation"));
         }
-        Some(_) => return Ok(Begun::Stale),
-        None => {}
+        Owner::This => return Ok(Begun::Stale),
+        Owner::Nobody => {}
     }
     // Another program's job: its row is made here, of the stored config.
-    if orgs::find(&client, org).await?.is_none() {
+    if orgs::find(&tenant).await?.is_none() {
         return Ok(Begun::Unknown("no organisation has this id"));
     }
     let queued =
-        connection_tests::queue_of_stored(&client, org, id, "submitted", Some(reply_to)).await?;
+        connection_tests::queue_of_stored(&tenant, id, "submitted", Some(reply_to)).await?;
     if queued.is_none() {
         return Ok(Begun::NotConfigured);
     }
-    let claimed = connection_tests::claim(&client, org, id, token, lease).await?;
+    let claimed = connection_tests::claim(&tenant, id, token, lease).await?;
     Ok(claimed.map_or(Begun::Stale, |claimed| Begun::Claimed(Box::new(claimed))))
 }
 
 async fn give_back(context: &Context, org: &OrgId, id: TestId, token: LeaseToken) {
     let given_back = async {
         let client = context.client().await?;
-        Ok::<_, QueryError>(connection_tests::give_back(&client, org, id, token).await?)
+        Ok::<_, QueryError>(
+            connection_tests::give_back(&Tenant::of(&client, org), id, token).await?,
+        )
     };
     if let Err(error) = given_back.await {
         tracing::error!(%error, "the test was not given back; the lease will expire");

@@ -39,6 +39,8 @@ impl SmallDisk {
         let location = mount.0.display();
         let create = format!("create tablespace {tablespace} location '{location}'");
         server.batch_execute(&create).await.unwrap();
+        let let_in = format!("grant create on tablespace {tablespace} to public");
+        server.batch_execute(&let_in).await.unwrap();
         Self {
             _tablespace_end: AtEnd(format!("drop tablespace if exists {tablespace}")),
             tablespace,

@@ -6,11 +6,8 @@ mod worker;
 
 use serde_json::Value;
 
-use super::{Error, GenericClient};
-use crate::{
-    destination::Destination,
-    ids::{OrgId, TestId},
-};
+use super::{Error, Owner, Tenant};
+use crate::{destination::Destination, ids::TestId};
 
 pub use scheduler::{mark_unpublished, take_back_expired, take_unpublished};
 pub use worker::{Claimed, TestOutcome, claim, finish, give_back, renew};
@@ -34,30 +31,26 @@ pub struct ReplyTo {
 /// # Errors
 /// Postgres's.
 pub async fn queue_of_stored(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     id: TestId,
     trigger: &str,
     reply_to: Option<&ReplyTo>,
 ) -> Result<Option<TestId>, Error> {
-    let statement = db
-        .prepare_cached(
-            "insert into connection_tests
-                    (id, org_id, trigger, version, bucket, region, role_arn, prefix, reply_to,
-                     correlation_id, published_at)
-             select $2, c.org_id, $3, c.version, c.bucket, c.region, c.role_arn, c.prefix, $4, $5,
-                    now()
-               from export_configs c
-              where c.org_id = $1
-                 on conflict do nothing",
-        )
-        .await?;
+    let sql = "
+        insert into connection_tests
+               (id, org_id, trigger, version, bucket, region, role_arn, prefix, reply_to,
+                correlation_id, published_at)
+        select $2, c.org_id, $3, c.version, c.bucket, c.region, c.role_arn, c.prefix, $4, $5,
+               now()
+          from export_configs c
+         where c.org_id = $1
+            on conflict do nothing";
     let reply_queue = reply_to.and_then(|r| r.queue.as_deref());
     let correlation_id = reply_to.and_then(|r| r.correlation_id.as_deref());
     let queued = db
         .execute(
-            &statement,
-            &[org, &id, &trigger, &reply_queue, &correlation_id],
+            sql,
+            &[db.org(), &id, &trigger, &reply_queue, &correlation_id],
         )
         .await?;
     Ok((queued == 1).then_some(id))
@@ -69,18 +62,14 @@ pub async fn queue_of_stored(
 /// # Errors
 /// Postgres's.
 pub async fn queue_of_provided(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     id: TestId,
     provided: &Destination,
 ) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "insert into connection_tests
-                    (id, org_id, trigger, bucket, region, role_arn, prefix, published_at)
-             values ($2, $1, 'manual', $3, $4, $5, $6, now())",
-        )
-        .await?;
+    let sql = "
+        insert into connection_tests
+               (id, org_id, trigger, bucket, region, role_arn, prefix, published_at)
+        values ($2, $1, 'manual', $3, $4, $5, $6, now())";
     let Destination {
         bucket,
         region,
@@ -88,9 +77,9 @@ pub async fn queue_of_provided(
         prefix,
     } = provided;
     db.execute(
-        &statement,
+        sql,
         &[
-            org,
+            db.org(),
             &id,
             &bucket.as_str(),
             &region.as_str(),
@@ -106,27 +95,21 @@ pub async fn queue_of_provided(
 ///
 /// # Errors
 /// Postgres's.
-pub async fn withdraw(db: &impl GenericClient, org: &OrgId, id: TestId) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "update connection_tests set state = 'superseded', finished_at = now()
-              where org_id = $1 and id = $2 and state = 'queued'",
-        )
-        .await?;
-    db.execute(&statement, &[org, &id]).await?;
+pub async fn withdraw(db: &Tenant<'_>, id: TestId) -> Result<(), Error> {
+    let sql = "
+        update connection_tests set state = 'superseded', finished_at = now()
+         where org_id = $1 and id = $2 and state = 'queued'";
+    db.execute(sql, &[db.org(), &id]).await?;
     Ok(())
 }
 
 /// Ends the system's own open tests: the config they were made for has just been replaced.
-pub(super) async fn supersede_own(db: &impl GenericClient, org: &OrgId) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "update connection_tests set state = 'superseded', finished_at = now()
-              where org_id = $1 and state in ('queued', 'running')
-                and trigger in ('automatic', 'probe')",
-        )
-        .await?;
-    db.execute(&statement, &[org]).await?;
+pub(super) async fn supersede_own(db: &Tenant<'_>) -> Result<(), Error> {
+    let sql = "
+        update connection_tests set state = 'superseded', finished_at = now()
+         where org_id = $1 and state in ('queued', 'running')
+           and trigger in ('automatic', 'probe')";
+    db.execute(sql, &[db.org()]).await?;
     Ok(())
 }
 
@@ -145,18 +128,11 @@ pub struct Finished {
 ///
 /// # Errors
 /// Postgres's.
-pub async fn find_finished(
-    db: &impl GenericClient,
-    org: &OrgId,
-    id: TestId,
-) -> Result<Option<Finished>, Error> {
-    let statement = db
-        .prepare_cached(
-            "select stages, error, warning from connection_tests
-              where org_id = $1 and id = $2 and state in ('succeeded', 'failed')",
-        )
-        .await?;
-    let row = db.query_opt(&statement, &[org, &id]).await?;
+pub async fn find_finished(db: &Tenant<'_>, id: TestId) -> Result<Option<Finished>, Error> {
+    let sql = "
+        select stages, error, warning from connection_tests
+         where org_id = $1 and id = $2 and state in ('succeeded', 'failed')";
+    let row = db.query_opt(sql, &[db.org(), &id]).await?;
     Ok(row.map(|row| Finished {
         stages: row.get("stages"),
         error: row.get("error"),
@@ -164,16 +140,18 @@ pub async fn find_finished(
     }))
 }
 
-/// Whose a test is, whatever its state; the one look-up by id alone.
+/// Who has a test of this id, whatever its state.
 ///
 /// # Errors
 /// Postgres's.
-pub async fn owner(db: &impl GenericClient, id: TestId) -> Result<Option<OrgId>, Error> {
-    let statement = db
-        .prepare_cached("select org_id from connection_tests where id = $1")
-        .await?;
-    Ok(db
-        .query_opt(&statement, &[&id])
-        .await?
-        .map(|row| row.get("org_id")))
+pub async fn owner(db: &Tenant<'_>, id: TestId) -> Result<Owner, Error> {
+    let sql = "
+        select exists (select from connection_tests where org_id = $1 and id = $2) as this,
+               is_test_of_another_org($1, $2) as another";
+    let row = db.query_one(sql, &[db.org(), &id]).await?;
+    Ok(match (row.get("this"), row.get("another")) {
+        (true, _) => Owner::This,
+        (_, true) => Owner::Another,
+        _ => Owner::Nobody,
+    })
 }

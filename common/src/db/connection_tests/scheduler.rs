@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Error, GenericClient, seconds};
+use super::super::{Client, Error, Tenant, seconds};
 use crate::ids::{OrgId, TestId};
 
 /// After how many lost leases a test is given up.
@@ -12,26 +12,11 @@ const MAX_ATTEMPTS: i32 = 5;
 ///
 /// # Errors
 /// Postgres's.
-pub async fn take_back_expired(db: &impl GenericClient) -> Result<u64, Error> {
-    let statement = db
-        .prepare_cached(
-            "with expired as (
-                 select id from connection_tests
-                  where state = 'running' and lease_expires_at < now()
-                    for update skip locked
-             )
-             update connection_tests t
-                set state = case when t.attempts < $1 then 'queued' else 'failed' end,
-                    error_class = case when t.attempts < $1 then null else 'internal' end,
-                    error = case when t.attempts < $1 then null
-                        else 'the test could not be carried out; it will be tried again' end,
-                    finished_at = case when t.attempts < $1 then null else now() end,
-                    lease_token = null, lease_expires_at = null, published_at = null
-               from expired e
-              where t.id = e.id",
-        )
-        .await?;
-    db.execute(&statement, &[&MAX_ATTEMPTS]).await
+pub async fn take_back_expired(db: &Client) -> Result<i64, Error> {
+    let sql = "select take_back_expired_tests($1) as tests";
+    let statement = db.prepare_cached(sql).await?;
+    let row = db.query_one(&statement, &[&MAX_ATTEMPTS]).await?;
+    Ok(row.get("tests"))
 }
 
 /// Queued tests that were not published, or so long ago that the message counts as lost. They count
@@ -40,27 +25,12 @@ pub async fn take_back_expired(db: &impl GenericClient) -> Result<u64, Error> {
 /// # Errors
 /// Postgres's.
 pub async fn take_unpublished(
-    db: &impl GenericClient,
+    db: &Client,
     republish_after: Duration,
     limit: i64,
 ) -> Result<Vec<(OrgId, TestId)>, Error> {
-    let statement = db
-        .prepare_cached(
-            "with due as (
-                 select id from connection_tests
-                  where state = 'queued'
-                    and (published_at is null
-                         or published_at < now() - make_interval(secs => $1))
-                  order by published_at nulls first
-                  limit $2
-                    for update skip locked
-             )
-             update connection_tests t set published_at = now()
-               from due d
-              where t.id = d.id
-             returning t.org_id, t.id",
-        )
-        .await?;
+    let sql = "select org_id, id from take_unpublished_tests($1, $2)";
+    let statement = db.prepare_cached(sql).await?;
     let rows = db
         .query(&statement, &[&seconds(republish_after), &limit])
         .await?;
@@ -74,17 +44,10 @@ pub async fn take_unpublished(
 ///
 /// # Errors
 /// Postgres's.
-pub async fn mark_unpublished(
-    db: &impl GenericClient,
-    org: &OrgId,
-    id: TestId,
-) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "update connection_tests set published_at = null
-              where org_id = $1 and id = $2 and state = 'queued'",
-        )
-        .await?;
-    db.execute(&statement, &[org, &id]).await?;
+pub async fn mark_unpublished(db: &Tenant<'_>, id: TestId) -> Result<(), Error> {
+    let sql = "
+        update connection_tests set published_at = null
+         where org_id = $1 and id = $2 and state = 'queued'";
+    db.execute(sql, &[db.org(), &id]).await?;
     Ok(())
 }

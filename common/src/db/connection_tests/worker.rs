@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     super::{
-        Client, Error, Failure, FailureClass, GenericClient, destination, export_configs,
+        Client, Error, Failure, FailureClass, Tenant, destination, export_configs,
         export_configs::DeliveryState, export_state, export_state::ProbePauses, seconds,
     },
     FINISHED_CHANNEL, ReplyTo,
@@ -38,26 +38,22 @@ pub struct Claimed {
 /// # Errors
 /// Postgres's.
 pub async fn claim(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     id: TestId,
     token: LeaseToken,
     lease: Duration,
 ) -> Result<Option<Claimed>, Error> {
-    let statement = db
-        .prepare_cached(
-            "update connection_tests t
-                set state = 'running', lease_token = $3, started_at = now(),
-                    lease_expires_at = now() + make_interval(secs => $4),
-                    attempts = t.attempts + 1
-               from orgs o
-              where t.org_id = $1 and t.id = $2 and t.state = 'queued' and o.id = t.org_id
-             returning t.bucket, t.region, t.role_arn, t.prefix, t.version, t.reply_to,
-                       t.correlation_id, t.attempts, o.external_id",
-        )
-        .await?;
+    let sql = "
+        update connection_tests t
+           set state = 'running', lease_token = $3, started_at = now(),
+               lease_expires_at = now() + make_interval(secs => $4),
+               attempts = t.attempts + 1
+          from orgs o
+         where t.org_id = $1 and t.id = $2 and t.state = 'queued' and o.id = t.org_id
+        returning t.bucket, t.region, t.role_arn, t.prefix, t.version, t.reply_to,
+                  t.correlation_id, t.attempts, o.external_id";
     let row = db
-        .query_opt(&statement, &[org, &id, &token, &seconds(lease)])
+        .query_opt(sql, &[db.org(), &id, &token, &seconds(lease)])
         .await?;
     row.as_ref().map(claimed).transpose()
 }
@@ -80,20 +76,16 @@ fn claimed(row: &Row) -> Result<Claimed, Error> {
 /// # Errors
 /// Postgres's.
 pub async fn renew(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     id: TestId,
     token: LeaseToken,
     lease: Duration,
 ) -> Result<bool, Error> {
-    let statement = db
-        .prepare_cached(
-            "update connection_tests set lease_expires_at = now() + make_interval(secs => $4)
-              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
-        )
-        .await?;
+    let sql = "
+        update connection_tests set lease_expires_at = now() + make_interval(secs => $4)
+         where org_id = $1 and id = $2 and state = 'running' and lease_token = $3";
     Ok(db
-        .execute(&statement, &[org, &id, &token, &seconds(lease)])
+        .execute(sql, &[db.org(), &id, &token, &seconds(lease)])
         .await?
         == 1)
 }
@@ -123,54 +115,43 @@ pub async fn finish(
     outcome: &TestOutcome,
     pauses: ProbePauses,
 ) -> Result<bool, Error> {
-    let tx = client.transaction().await?;
-    export_state::lock(&tx, org).await?;
+    let tx = Tenant::begin(client, org).await?;
+    export_state::lock(&tx).await?;
     let failure = outcome.failure.as_ref();
 
     // The config before the test: the agreed order of locks. A test's version never changes.
-    let statement = tx
-        .prepare_cached(
-            "select version from connection_tests
-              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
-        )
-        .await?;
-    let Some(row) = tx.query_opt(&statement, &[org, &id, &token]).await? else {
+    let sql = "
+        select version from connection_tests
+         where org_id = $1 and id = $2 and state = 'running' and lease_token = $3";
+    let Some(row) = tx.query_opt(sql, &[org, &id, &token]).await? else {
         return Ok(false);
     };
     if let Some(version) = row.get::<_, Option<i64>>("version")
-        && let Some(before) = export_configs::record_test(&tx, org, version, failure).await?
+        && let Some(before) = export_configs::record_test(&tx, version, failure).await?
     {
         match failure {
-            None => export_state::resume(&tx, org).await?,
+            None => export_state::resume(&tx).await?,
             Some(failure) if must_pause(before, failure.class) => {
                 let class = failure.class.as_str();
-                export_state::pause(&tx, org, class, &failure.text, pauses).await?;
+                export_state::pause(&tx, class, &failure.text, pauses).await?;
             }
             Some(_) => {}
         }
     }
 
-    let statement = tx
-        .prepare_cached(
-            "update connection_tests
-                set state = case when $4::text is null then 'succeeded' else 'failed' end,
-                    error_class = $5, error = $4, warning = $6, stages = $7, finished_at = now(),
-                    lease_token = null, lease_expires_at = null
-              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
-        )
-        .await?;
+    let sql = "
+        update connection_tests
+           set state = case when $4::text is null then 'succeeded' else 'failed' end,
+               error_class = $5, error = $4, warning = $6, stages = $7, finished_at = now(),
+               lease_token = null, lease_expires_at = null
+         where org_id = $1 and id = $2 and state = 'running' and lease_token = $3";
     let text = failure.map(|f| f.text.as_str());
     let class = failure.map(|f| f.class.as_str());
     let TestOutcome {
         stages, warning, ..
     } = outcome;
-    let finished = tx
-        .execute(
-            &statement,
-            &[org, &id, &token, &text, &class, warning, stages],
-        )
-        .await?;
-    if finished == 0 {
+    let params: [&(dyn ToSql + Sync); 7] = [org, &id, &token, &text, &class, warning, stages];
+    if tx.execute(sql, &params).await? == 0 {
         return Ok(false);
     }
     notify_finished(&tx, id).await?;
@@ -188,10 +169,9 @@ fn must_pause(before: DeliveryState, class: FailureClass) -> bool {
     }
 }
 
-async fn notify_finished(db: &impl GenericClient, id: TestId) -> Result<(), Error> {
-    let statement = db.prepare_cached("select pg_notify($1, $2)").await?;
-    db.execute(&statement, &[&FINISHED_CHANNEL, &id.to_string()])
-        .await?;
+async fn notify_finished(db: &Tenant<'_>, id: TestId) -> Result<(), Error> {
+    let sql = "select pg_notify($1, $2)";
+    db.query(sql, &[&FINISHED_CHANNEL, &id.to_string()]).await?;
     Ok(())
 }
 
@@ -199,20 +179,12 @@ async fn notify_finished(db: &impl GenericClient, id: TestId) -> Result<(), Erro
 ///
 /// # Errors
 /// Postgres's.
-pub async fn give_back(
-    db: &impl GenericClient,
-    org: &OrgId,
-    id: TestId,
-    token: LeaseToken,
-) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "update connection_tests
-                set state = 'queued', lease_token = null, lease_expires_at = null,
-                    published_at = null
-              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
-        )
-        .await?;
-    db.execute(&statement, &[org, &id, &token]).await?;
+pub async fn give_back(db: &Tenant<'_>, id: TestId, token: LeaseToken) -> Result<(), Error> {
+    let sql = "
+        update connection_tests
+           set state = 'queued', lease_token = null, lease_expires_at = null,
+               published_at = null
+         where org_id = $1 and id = $2 and state = 'running' and lease_token = $3";
+    db.execute(sql, &[db.org(), &id, &token]).await?;
     Ok(())
 }

@@ -8,7 +8,7 @@ mod worker;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::{Error, GenericClient, connection_tests::ReplyTo, is_unique_violation};
+use super::{Error, Owner, Tenant, connection_tests::ReplyTo, is_unique_violation};
 use crate::ids::{OrgId, RunId};
 
 pub use scheduler::{mark_unpublished, take_back_expired, take_unpublished};
@@ -92,27 +92,23 @@ impl From<&Row> for ExportRun {
 /// # Errors
 /// Postgres's.
 pub async fn list(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     limit: i64,
     before: Option<RunId>,
     state: Option<&str>,
 ) -> Result<Vec<ExportRun>, Error> {
-    let statement = db
-        .prepare_cached(&format!(
-            "select {COLUMNS} from export_runs r
-              where r.org_id = $1
-                and ($3::uuid is null or (r.created_at, r.id) <
-                     (select b.created_at, b.id from export_runs b
-                       where b.org_id = $1 and b.id = $3))
-                and ($4::text is null or r.state = $4)
-              order by r.created_at desc, r.id desc
-              limit $2"
-        ))
-        .await?;
-    let rows = db
-        .query(&statement, &[org, &limit, &before, &state])
-        .await?;
+    let sql = format!(
+        "
+        select {COLUMNS} from export_runs r
+         where r.org_id = $1
+           and ($3::uuid is null or (r.created_at, r.id) <
+                (select b.created_at, b.id from export_runs b
+                  where b.org_id = $1 and b.id = $3))
+           and ($4::text is null or r.state = $4)
+         order by r.created_at desc, r.id desc
+         limit $2"
+    );
+    let rows = db.query(&sql, &[db.org(), &limit, &before, &state]).await?;
     Ok(rows.iter().map(ExportRun::from).collect())
 }
 
@@ -120,35 +116,29 @@ pub async fn list(
 ///
 /// # Errors
 /// Postgres's.
-pub async fn find(
-    db: &impl GenericClient,
-    org: &OrgId,
-    id: RunId,
-) -> Result<Option<ExportRun>, Error> {
-    let statement = db
-        .prepare_cached(&format!(
-            "select {COLUMNS} from export_runs r where r.org_id = $1 and r.id = $2"
-        ))
-        .await?;
+pub async fn find(db: &Tenant<'_>, id: RunId) -> Result<Option<ExportRun>, Error> {
+    let sql = format!("select {COLUMNS} from export_runs r where r.org_id = $1 and r.id = $2");
     Ok(db
-        .query_opt(&statement, &[org, &id])
+        .query_opt(&sql, &[db.org(), &id])
         .await?
         .as_ref()
         .map(ExportRun::from))
 }
 
-/// Whose a run is, whatever its state; the one look-up by id alone.
+/// Who has a run of this id, whatever its state.
 ///
 /// # Errors
 /// Postgres's.
-pub async fn owner(db: &impl GenericClient, id: RunId) -> Result<Option<OrgId>, Error> {
-    let statement = db
-        .prepare_cached("select org_id from export_runs where id = $1")
-        .await?;
-    Ok(db
-        .query_opt(&statement, &[&id])
-        .await?
-        .map(|row| row.get("org_id")))
+pub async fn owner(db: &Tenant<'_>, id: RunId) -> Result<Owner, Error> {
+    let sql = "
+        select exists (select from export_runs where org_id = $1 and id = $2) as this,
+               is_run_of_another_org($1, $2) as another";
+    let row = db.query_one(sql, &[db.org(), &id]).await?;
+    Ok(match (row.get("this"), row.get("another")) {
+        (true, _) => Owner::This,
+        (_, true) => Owner::Another,
+        _ => Owner::Nobody,
+    })
 }
 
 /// What came of asking for a run.
@@ -167,27 +157,23 @@ pub enum Requested {
 /// # Errors
 /// Postgres's.
 pub async fn request(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     id: RunId,
     trigger: &str,
     reply_to: &ReplyTo,
 ) -> Result<Requested, Error> {
-    let statement = db
-        .prepare_cached(
-            "insert into export_runs (id, org_id, trigger, reply_to, correlation_id, published_at)
-             select $2, s.org_id, $3, $4, $5, now()
-               from export_state s
-               join export_configs c on c.org_id = s.org_id
-              where s.org_id = $1 and delivery_state(c, s) = 'active'",
-        )
-        .await?;
+    let sql = "
+        insert into export_runs (id, org_id, trigger, reply_to, correlation_id, published_at)
+        select $2, s.org_id, $3, $4, $5, now()
+          from export_state s
+          join export_configs c on c.org_id = s.org_id
+         where s.org_id = $1 and delivery_state(c, s) = 'active'";
     let ReplyTo {
         queue,
         correlation_id,
     } = reply_to;
     match db
-        .execute(&statement, &[org, &id, &trigger, queue, correlation_id])
+        .execute(sql, &[db.org(), &id, &trigger, queue, correlation_id])
         .await
     {
         Ok(0) => Ok(Requested::NotActive),
@@ -202,14 +188,11 @@ pub async fn request(
 ///
 /// # Errors
 /// Postgres's.
-pub async fn queue_continuation(db: &impl GenericClient, org: &OrgId) -> Result<RunId, Error> {
-    let statement = db
-        .prepare_cached(
-            "insert into export_runs (id, org_id, trigger, published_at)
-             values ($2, $1, 'continuation', now())",
-        )
-        .await?;
+pub async fn queue_continuation(db: &Tenant<'_>) -> Result<RunId, Error> {
+    let sql = "
+        insert into export_runs (id, org_id, trigger, published_at)
+        values ($2, $1, 'continuation', now())";
     let id = RunId::new();
-    db.execute(&statement, &[org, &id]).await?;
+    db.execute(sql, &[db.org(), &id]).await?;
     Ok(id)
 }

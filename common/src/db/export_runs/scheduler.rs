@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Error, GenericClient, seconds};
+use super::super::{Client, Error, Tenant, seconds};
 use crate::ids::{OrgId, RunId};
 
 /// After how many leases lost in a row a run is given up as ours.
@@ -13,42 +13,11 @@ const MAX_LOST_LEASES: i32 = 5;
 ///
 /// # Errors
 /// Postgres's.
-pub async fn take_back_expired(db: &impl GenericClient) -> Result<u64, Error> {
-    let statement = db
-        .prepare_cached(
-            "with expired as (
-                 select id, org_id, lost_leases + 1 >= $1 as given_up from export_runs
-                  where state = 'running' and lease_expires_at < now()
-                    for no key update skip locked
-             ), checked as (
-                 -- Out of the agreed order of locks, so it must not wait.
-                 select s.org_id from export_state s
-                  where s.org_id in (select e.org_id from expired e where e.given_up)
-                    and s.next_check_at is not null
-                    for no key update skip locked
-             ), later as (
-                 update export_state s
-                    set internal_failures = s.internal_failures + 1,
-                        next_check_at = now() + least(
-                            interval '1 minute' * 2 ^ least(s.internal_failures, 30),
-                            interval '1 hour')
-                   from checked c
-                  where s.org_id = c.org_id
-             )
-             update export_runs r
-                set state = case when e.given_up then 'failed' else 'queued' end,
-                    lost_leases = r.lost_leases + 1,
-                    error_class = case when e.given_up then 'internal' end,
-                    error_code = case when e.given_up then 'workers_lost' end,
-                    error = case when e.given_up
-                        then 'several workers ended while they worked on this run; it will be tried again' end,
-                    finished_at = case when e.given_up then now() end,
-                    lease_token = null, lease_expires_at = null, published_at = null
-               from expired e
-              where r.id = e.id",
-        )
-        .await?;
-    db.execute(&statement, &[&MAX_LOST_LEASES]).await
+pub async fn take_back_expired(db: &Client) -> Result<i64, Error> {
+    let sql = "select take_back_expired_runs($1) as runs";
+    let statement = db.prepare_cached(sql).await?;
+    let row = db.query_one(&statement, &[&MAX_LOST_LEASES]).await?;
+    Ok(row.get("runs"))
 }
 
 /// Runs that are due and were not published, or so long ago that the message counts as lost. They
@@ -57,27 +26,12 @@ pub async fn take_back_expired(db: &impl GenericClient) -> Result<u64, Error> {
 /// # Errors
 /// Postgres's.
 pub async fn take_unpublished(
-    db: &impl GenericClient,
+    db: &Client,
     republish_after: Duration,
     limit: i64,
 ) -> Result<Vec<(OrgId, RunId)>, Error> {
-    let statement = db
-        .prepare_cached(
-            "with due as (
-                 select id from export_runs
-                  where state = 'queued' and not_before <= now()
-                    and (published_at is null
-                         or published_at < now() - make_interval(secs => $1))
-                  order by not_before
-                  limit $2
-                    for no key update skip locked
-             )
-             update export_runs r set published_at = now()
-               from due d
-              where r.id = d.id
-             returning r.org_id, r.id",
-        )
-        .await?;
+    let sql = "select org_id, id from take_unpublished_runs($1, $2)";
+    let statement = db.prepare_cached(sql).await?;
     let rows = db
         .query(&statement, &[&seconds(republish_after), &limit])
         .await?;
@@ -91,17 +45,10 @@ pub async fn take_unpublished(
 ///
 /// # Errors
 /// Postgres's.
-pub async fn mark_unpublished(
-    db: &impl GenericClient,
-    org: &OrgId,
-    id: RunId,
-) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_runs set published_at = null
-              where org_id = $1 and id = $2 and state = 'queued'",
-        )
-        .await?;
-    db.execute(&statement, &[org, &id]).await?;
+pub async fn mark_unpublished(db: &Tenant<'_>, id: RunId) -> Result<(), Error> {
+    let sql = "
+        update export_runs set published_at = null
+         where org_id = $1 and id = $2 and state = 'queued'";
+    db.execute(sql, &[db.org(), &id]).await?;
     Ok(())
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 use super::super::{
-    Error, Failure, FailureClass, GenericClient, connection_tests::ReplyTo, destination,
+    Client, Error, Failure, FailureClass, Tenant, connection_tests::ReplyTo, destination,
     export_objects::LEFT_OPEN, seconds,
 };
 use crate::{
     destination::Destination,
-    ids::{LeaseToken, OrgId, RunId},
+    ids::{LeaseToken, RunId},
 };
 
 /// A run in a worker's hands.
@@ -41,37 +41,35 @@ pub struct Claimed {
 /// # Errors
 /// Postgres's.
 pub async fn claim(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     id: RunId,
     token: LeaseToken,
     lease: Duration,
     failed_wanted: bool,
 ) -> Result<Option<Claimed>, Error> {
-    let statement = db
-        .prepare_cached(&format!(
-            "update export_runs r
-                set state = 'running', lease_token = $3,
-                    lease_expires_at = now() + make_interval(secs => $4),
-                    attempts = r.attempts + 1, started_at = coalesce(r.started_at, now()),
-                    destination_version = c.version
-               from export_configs c
-               join export_state s on s.org_id = c.org_id
-               join orgs o on o.id = c.org_id
-              where r.org_id = $1 and r.id = $2 and r.state = 'queued' and r.not_before <= now()
-                and (r.error_class is null or $5)
-                and c.org_id = r.org_id and delivery_state(c, s) = 'active'
-             returning c.bucket, c.region, c.role_arn, c.prefix, c.version, s.cursor_seq,
-                       o.external_id, r.attempts, r.reply_to, r.correlation_id,
-                       r.error_class is not null as failed_before,
-                       exists (select from export_objects p
-                                where p.org_id = r.org_id and {LEFT_OPEN}) as uploads_left_open"
-        ))
-        .await?;
+    let sql = format!(
+        "
+        update export_runs r
+           set state = 'running', lease_token = $3,
+               lease_expires_at = now() + make_interval(secs => $4),
+               attempts = r.attempts + 1, started_at = coalesce(r.started_at, now()),
+               destination_version = c.version
+          from export_configs c
+          join export_state s on s.org_id = c.org_id
+          join orgs o on o.id = c.org_id
+         where r.org_id = $1 and r.id = $2 and r.state = 'queued' and r.not_before <= now()
+           and (r.error_class is null or $5)
+           and c.org_id = r.org_id and delivery_state(c, s) = 'active'
+        returning c.bucket, c.region, c.role_arn, c.prefix, c.version, s.cursor_seq,
+                  o.external_id, r.attempts, r.reply_to, r.correlation_id,
+                  r.error_class is not null as failed_before,
+                  exists (select from export_objects p
+                           where p.org_id = r.org_id and {LEFT_OPEN}) as uploads_left_open"
+    );
     let row = db
         .query_opt(
-            &statement,
-            &[org, &id, &token, &seconds(lease), &failed_wanted],
+            &sql,
+            &[db.org(), &id, &token, &seconds(lease), &failed_wanted],
         )
         .await?;
     row.as_ref().map(claimed).transpose()
@@ -97,25 +95,18 @@ fn claimed(row: &Row) -> Result<Claimed, Error> {
 ///
 /// # Errors
 /// Postgres's.
-pub async fn reject_inactive(
-    db: &impl GenericClient,
-    org: &OrgId,
-    id: RunId,
-) -> Result<Option<ReplyTo>, Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_runs r
-                set state = 'failed', finished_at = now(), error_class = $3, error_code = $3,
-                    error = 'delivery was not active when the run was to begin'
-              where r.org_id = $1 and r.id = $2 and r.state = 'queued' and r.not_before <= now()
-                and not exists (select from export_configs c
-                                  join export_state s on s.org_id = c.org_id
-                                 where c.org_id = r.org_id and delivery_state(c, s) = 'active')
-             returning r.reply_to, r.correlation_id",
-        )
-        .await?;
+pub async fn reject_inactive(db: &Tenant<'_>, id: RunId) -> Result<Option<ReplyTo>, Error> {
+    let sql = "
+        update export_runs r
+           set state = 'failed', finished_at = now(), error_class = $3, error_code = $3,
+               error = 'delivery was not active when the run was to begin'
+         where r.org_id = $1 and r.id = $2 and r.state = 'queued' and r.not_before <= now()
+           and not exists (select from export_configs c
+                             join export_state s on s.org_id = c.org_id
+                            where c.org_id = r.org_id and delivery_state(c, s) = 'active')
+        returning r.reply_to, r.correlation_id";
     let row = db
-        .query_opt(&statement, &[org, &id, &FailureClass::NotActive.as_str()])
+        .query_opt(sql, &[db.org(), &id, &FailureClass::NotActive.as_str()])
         .await?;
     Ok(row.map(|row| ReplyTo {
         queue: row.get("reply_to"),
@@ -128,20 +119,16 @@ pub async fn reject_inactive(
 /// # Errors
 /// Postgres's.
 pub async fn renew(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     id: RunId,
     token: LeaseToken,
     lease: Duration,
 ) -> Result<bool, Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_runs set lease_expires_at = now() + make_interval(secs => $4)
-              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
-        )
-        .await?;
+    let sql = "
+        update export_runs set lease_expires_at = now() + make_interval(secs => $4)
+         where org_id = $1 and id = $2 and state = 'running' and lease_token = $3";
     Ok(db
-        .execute(&statement, &[org, &id, &token, &seconds(lease)])
+        .execute(sql, &[db.org(), &id, &token, &seconds(lease)])
         .await?
         == 1)
 }
@@ -151,17 +138,14 @@ pub async fn renew(
 ///
 /// # Errors
 /// Postgres's.
-pub async fn put_off(db: &impl GenericClient, org: &OrgId, id: RunId) -> Result<bool, Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_runs
-                set published_at = null,
-                    not_before = now() + make_interval(secs => least(2 * attempts, 30))
-              where org_id = $1 and id = $2 and state = 'queued' and not_before <= now()
-                and error_class is not null",
-        )
-        .await?;
-    Ok(db.execute(&statement, &[org, &id]).await? == 1)
+pub async fn put_off(db: &Tenant<'_>, id: RunId) -> Result<bool, Error> {
+    let sql = "
+        update export_runs
+           set published_at = null,
+               not_before = now() + make_interval(secs => least(2 * attempts, 30))
+         where org_id = $1 and id = $2 and state = 'queued' and not_before <= now()
+           and error_class is not null";
+    Ok(db.execute(sql, &[db.org(), &id]).await? == 1)
 }
 
 /// Whether runs have been due for a while and nobody has had a slot for them, those that were given
@@ -169,16 +153,10 @@ pub async fn put_off(db: &impl GenericClient, org: &OrgId, id: RunId) -> Result<
 ///
 /// # Errors
 /// Postgres's.
-pub async fn others_wait(db: &impl GenericClient, failed_too: bool) -> Result<bool, Error> {
-    let statement = db
-        .prepare_cached(
-            "select exists (select from export_runs
-                             where state = 'queued'
-                               and not_before < now() - interval '2 seconds'
-                               and (error_class is null or $1)) as wait",
-        )
-        .await?;
-    Ok(db.query_one(&statement, &[&failed_too]).await?.get("wait"))
+pub async fn others_wait(db: &Client, failed_too: bool) -> Result<bool, Error> {
+    let statement = db.prepare_cached("select runs_wait($1) as wait").await?;
+    let row = db.query_one(&statement, &[&failed_too]).await?;
+    Ok(row.get("wait"))
 }
 
 /// Adds a stored object to what the run delivered; false when the lease was lost.
@@ -186,20 +164,16 @@ pub async fn others_wait(db: &impl GenericClient, failed_too: bool) -> Result<bo
 /// # Errors
 /// Postgres's.
 pub async fn add_object(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     id: RunId,
     token: LeaseToken,
     object: &Delivered,
 ) -> Result<bool, Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_runs
-                set first_seq = coalesce(first_seq, $4), last_seq = $5, events = events + $6,
-                    bytes = bytes + $7, objects = objects + 1, lost_leases = 0
-              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
-        )
-        .await?;
+    let sql = "
+        update export_runs
+           set first_seq = coalesce(first_seq, $4), last_seq = $5, events = events + $6,
+               bytes = bytes + $7, objects = objects + 1, lost_leases = 0
+         where org_id = $1 and id = $2 and state = 'running' and lease_token = $3";
     let Delivered {
         first_seq,
         last_seq,
@@ -207,8 +181,8 @@ pub async fn add_object(
         bytes,
     } = object;
     let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
-        [org, &id, &token, first_seq, last_seq, events, bytes];
-    Ok(db.execute(&statement, &params).await? == 1)
+        [db.org(), &id, &token, first_seq, last_seq, events, bytes];
+    Ok(db.execute(sql, &params).await? == 1)
 }
 
 /// What one object delivered.
@@ -228,22 +202,14 @@ pub struct Delivered {
 ///
 /// # Errors
 /// Postgres's.
-pub async fn succeed(
-    db: &impl GenericClient,
-    org: &OrgId,
-    id: RunId,
-    token: LeaseToken,
-) -> Result<Option<i64>, Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_runs
-                set state = 'succeeded', finished_at = now(), lease_token = null,
-                    lease_expires_at = null, error_class = null, error_code = null, error = null
-              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3
-             returning events",
-        )
-        .await?;
-    let row = db.query_opt(&statement, &[org, &id, &token]).await?;
+pub async fn succeed(db: &Tenant<'_>, id: RunId, token: LeaseToken) -> Result<Option<i64>, Error> {
+    let sql = "
+        update export_runs
+           set state = 'succeeded', finished_at = now(), lease_token = null,
+               lease_expires_at = null, error_class = null, error_code = null, error = null
+         where org_id = $1 and id = $2 and state = 'running' and lease_token = $3
+        returning events";
+    let row = db.query_opt(sql, &[db.org(), &id, &token]).await?;
     Ok(row.map(|row| row.get("events")))
 }
 
@@ -252,23 +218,19 @@ pub async fn succeed(
 /// # Errors
 /// Postgres's.
 pub async fn fail(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     id: RunId,
     token: LeaseToken,
     failure: &Failure,
 ) -> Result<bool, Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_runs
-                set state = 'failed', finished_at = now(), lease_token = null,
-                    lease_expires_at = null, error_class = $4, error_code = $5, error = $6
-              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
-        )
-        .await?;
+    let sql = "
+        update export_runs
+           set state = 'failed', finished_at = now(), lease_token = null,
+               lease_expires_at = null, error_class = $4, error_code = $5, error = $6
+         where org_id = $1 and id = $2 and state = 'running' and lease_token = $3";
     let Failure { class, code, text } = failure;
     Ok(db
-        .execute(&statement, &[org, &id, &token, &class.as_str(), code, text])
+        .execute(sql, &[db.org(), &id, &token, &class.as_str(), code, text])
         .await?
         == 1)
 }
@@ -279,31 +241,35 @@ pub async fn fail(
 /// # Errors
 /// Postgres's.
 pub async fn give_back(
-    db: &impl GenericClient,
-    org: &OrgId,
+    db: &Tenant<'_>,
     id: RunId,
     token: LeaseToken,
     reason: Option<&Failure>,
     pauses: GiveBackPauses,
 ) -> Result<bool, Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_runs
-                set state = 'queued', lease_token = null, lease_expires_at = null,
-                    published_at = null, lost_leases = 0,
-                    not_before = now() + make_interval(
-                        secs => least($4 * 2 ^ least(attempts - 1, 30), $5)),
-                    error_class = $6, error_code = $7, error = $8
-              where org_id = $1 and id = $2 and state = 'running' and lease_token = $3",
-        )
-        .await?;
+    let sql = "
+        update export_runs
+           set state = 'queued', lease_token = null, lease_expires_at = null,
+               published_at = null, lost_leases = 0,
+               not_before = now() + make_interval(
+                   secs => least($4 * 2 ^ least(attempts - 1, 30), $5)),
+               error_class = $6, error_code = $7, error = $8
+         where org_id = $1 and id = $2 and state = 'running' and lease_token = $3";
     let class = reason.map(|f| f.class.as_str());
     let code = reason.map(|f| f.code.as_str());
     let text = reason.map(|f| f.text.as_str());
     let (first, longest) = (seconds(pauses.first), seconds(pauses.longest));
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
-        [org, &id, &token, &first, &longest, &class, &code, &text];
-    Ok(db.execute(&statement, &params).await? == 1)
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] = [
+        db.org(),
+        &id,
+        &token,
+        &first,
+        &longest,
+        &class,
+        &code,
+        &text,
+    ];
+    Ok(db.execute(sql, &params).await? == 1)
 }
 
 /// How long a run that was given back waits.
@@ -319,18 +285,10 @@ pub struct GiveBackPauses {
 ///
 /// # Errors
 /// Postgres's.
-pub async fn warn(
-    db: &impl GenericClient,
-    org: &OrgId,
-    id: RunId,
-    warning: &str,
-) -> Result<(), Error> {
-    let statement = db
-        .prepare_cached(
-            "update export_runs set warning = concat_ws(' ', warning, $3::text)
-              where org_id = $1 and id = $2",
-        )
-        .await?;
-    db.execute(&statement, &[org, &id, &warning]).await?;
+pub async fn warn(db: &Tenant<'_>, id: RunId, warning: &str) -> Result<(), Error> {
+    let sql = "
+        update export_runs set warning = concat_ws(' ', warning, $3::text)
+         where org_id = $1 and id = $2";
+    db.execute(sql, &[db.org(), &id, &warning]).await?;
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The command line. Every setting is an environment variable, documented here and nowhere else;
 //! `--help` shows them all.
 
+mod limits;
+
 use std::{ffi::OsString, net::SocketAddr, time::Duration};
 
 use clap::{
@@ -9,6 +11,8 @@ use clap::{
 };
 use common::{cli::with_default_command, db, ids::OrgId, queue, telemetry::LogFormat};
 use secrecy::{ExposeSecret, SecretString};
+
+pub use limits::Limits;
 
 use crate::auth::{JwksUrl, MIN_SECRET_BYTES, Role};
 
@@ -142,6 +146,9 @@ pub struct Config {
         value_parser = clap::value_parser!(u32).range(0..=3_600)
     )]
     pub drain_seconds: u32,
+    /// How much is allowed.
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 /// Whose tokens are good.
@@ -214,6 +221,9 @@ pub struct TokenArgs {
     /// What a platform token may do: "orgs:write audit-events:write".
     #[arg(long, group = "grant", value_name = "SCOPES")]
     pub scope: Option<String>,
+    /// Whom the token is for (sub), as limits and the organisation's own log tell callers apart.
+    #[arg(long, value_name = "ID")]
+    pub subject: Option<String>,
     /// How long the token is good, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
     pub lifetime_seconds: u32,

@@ -21,9 +21,9 @@ use crate::ingest::IngestError;
 type Cause = Box<dyn StdError + Send + Sync>;
 
 /// How soon to try again after trouble that may last, in seconds.
-const RETRY_SOON_SECONDS: u16 = 5;
+const RETRY_SOON_SECONDS: u64 = 5;
 /// How soon to try again where another request was in the way, in seconds.
-const RETRY_NEXT_SECONDS: u16 = 1;
+const RETRY_NEXT_SECONDS: u64 = 1;
 
 /// A failed request.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +98,14 @@ pub enum ApiError {
     /// Nothing can be exported: why.
     #[error("{0}")]
     NotActive(String),
+    /// The organisation or the caller asks too often.
+    #[error("{message}")]
+    RateLimited {
+        /// Who asked too often, and for what.
+        message: String,
+        /// How soon to try again.
+        seconds: u64,
+    },
     /// RabbitMQ is away.
     #[error("the job queue cannot be reached at the moment; try again soon")]
     BrokerUnavailable,
@@ -191,6 +199,7 @@ impl ApiError {
             }
             Self::RunInProgress => (StatusCode::CONFLICT, "run_in_progress"),
             Self::NotActive(_) => (StatusCode::CONFLICT, "not_active"),
+            Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::BrokerUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "broker_unavailable"),
             Self::TestTimedOut => (StatusCode::GATEWAY_TIMEOUT, "test_timed_out"),
             Self::DatabaseUnavailable(_) => {
@@ -204,8 +213,9 @@ impl ApiError {
         }
     }
 
-    fn retry_after_seconds(&self) -> Option<u16> {
+    fn retry_after_seconds(&self) -> Option<u64> {
         match self {
+            Self::RateLimited { seconds, .. } => Some(*seconds),
             Self::OrgBusy(_) | Self::Overloaded | Self::ShuttingDown => Some(RETRY_NEXT_SECONDS),
             Self::AuthUnavailable
             | Self::BrokerUnavailable

@@ -36,17 +36,48 @@ impl FromRequestParts<AppState> for OrgAdmin {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let caller = Caller::from_request_parts(parts, state).await?;
-        let PathParameter(org) = PathParameter::<OrgId>::from_request_parts(parts, state).await?;
-        // An id that breaks the rules is an organisation that does not exist.
-        let org = org.ok_or(ApiError::UnknownOrg)?;
-        caller.require_org_admin(&org)?;
-        let client = state.pool.get().await?;
-        db::orgs::find(&Tenant::of(&client, &org))
-            .await?
-            .map(Self)
-            .ok_or(ApiError::UnknownOrg)
+        let (_, org) = org_admin(parts, state).await?;
+        Ok(Self(org))
     }
+}
+
+/// The same, who may have a destination tested now. This is decided before the body is looked at.
+pub struct MayTest(pub Org);
+
+impl FromRequestParts<AppState> for MayTest {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let (caller, org) = org_admin(parts, state).await?;
+        state.rate_limits.tests.check(&org.id, &caller)?;
+        Ok(Self(org))
+    }
+}
+
+/// The same, who may ask for an export now.
+pub struct MayExport(pub Org);
+
+impl FromRequestParts<AppState> for MayExport {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let (caller, org) = org_admin(parts, state).await?;
+        state.rate_limits.runs.check(&org.id, &caller)?;
+        Ok(Self(org))
+    }
+}
+
+async fn org_admin(parts: &mut Parts, state: &AppState) -> Result<(Caller, Org), ApiError> {
+    let caller = Caller::from_request_parts(parts, state).await?;
+    let PathParameter(org) = PathParameter::<OrgId>::from_request_parts(parts, state).await?;
+    // An id that breaks the rules is an organisation that does not exist.
+    let org = org.ok_or(ApiError::UnknownOrg)?;
+    caller.require_org_admin(&org)?;
+    let client = state.pool.get().await?;
+    let org = db::orgs::find(&Tenant::of(&client, &org))
+        .await?
+        .ok_or(ApiError::UnknownOrg)?;
+    Ok((caller, org))
 }
 
 /// An id that stands in a URL's path.

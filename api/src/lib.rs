@@ -11,6 +11,7 @@ mod ingest_turns;
 mod listen;
 pub mod migrate;
 mod publish;
+mod rate_limits;
 pub mod routes;
 mod scheduler;
 mod server;
@@ -32,6 +33,7 @@ use auth::{Authenticator, Jwks};
 use config::{Config, ConfigError};
 use ingest_turns::IngestTurns;
 use listen::FinishedTests;
+use rate_limits::RateLimits;
 use routes::IngestBudget;
 use scheduler::Scheduler;
 
@@ -50,6 +52,7 @@ pub struct AppState {
     test_timeout: Duration,
     ingest_budget: IngestBudget,
     ingest_turns: IngestTurns,
+    rate_limits: RateLimits,
     /// Cancelled when the process is to end: nobody should wait for something long any more.
     draining: CancellationToken,
 }
@@ -151,6 +154,7 @@ pub async fn serve(
         test_timeout: config.test_timeout(),
         ingest_budget: IngestBudget::new(),
         ingest_turns: IngestTurns::new(),
+        rate_limits: RateLimits::new(&config.limits),
         draining: shutdown.clone(),
     };
     if let Ok(address) = listener.local_addr() {
@@ -202,6 +206,10 @@ fn state_for_tests() -> AppState {
         test_timeout: Duration::from_secs(1),
         ingest_budget: IngestBudget::new(),
         ingest_turns: IngestTurns::new(),
+        rate_limits: RateLimits::new(&config::Limits {
+            tests_per_minute: 10,
+            runs_per_minute: 10,
+        }),
         draining: gone,
     }
 }

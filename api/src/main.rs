@@ -89,6 +89,7 @@ fn token(args: &TokenArgs) -> Result<String, Box<dyn Error>> {
             lifetime: Duration::from_secs(args.lifetime_seconds.into()),
             org: org.zip(args.role),
             scope: args.scope.as_deref(),
+            subject: args.subject.as_deref(),
         },
     )?)
 }

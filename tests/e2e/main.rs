@@ -5,6 +5,7 @@
     reason = "a test fails where something is not as it expects"
 )]
 
+mod abuse;
 mod append;
 mod auth;
 mod broker;

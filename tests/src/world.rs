@@ -44,6 +44,9 @@ pub const ACCESS_KEY_ID: &str = "AKIAAUDITEXPORT";
 /// Its secret key.
 pub const SECRET_ACCESS_KEY: &str = "secret of the exporter";
 
+/// More requests in a minute than any test makes.
+const PLENTY: &str = "100000";
+
 /// A world: database, vhost, AWS and the API. Workers are started by the test.
 #[derive(Debug)]
 pub struct World {
@@ -149,6 +152,11 @@ impl World {
             "2",
             "--principal-arn",
             PRINCIPAL_ARN,
+            // Those that are tested are set lower.
+            "--tests-per-minute",
+            PLENTY,
+            "--runs-per-minute",
+            PLENTY,
         ];
         match api::config::Cli::read(arguments.map(Into::into))
             .expect("good settings")
@@ -253,6 +261,8 @@ impl World {
             ("AUDIT_EXPORT_INTERVAL_SECONDS", "1"),
             ("AUDIT_EXPORT_REPUBLISH_SECONDS", "2"),
             ("AUDIT_EXPORT_PRINCIPAL_ARN", PRINCIPAL_ARN),
+            ("AUDIT_EXPORT_TESTS_PER_MINUTE", PLENTY),
+            ("AUDIT_EXPORT_RUNS_PER_MINUTE", PLENTY),
         ];
         all.extend_from_slice(settings);
         let process = Process::start("audit-export-api", &all, self.dir.path());

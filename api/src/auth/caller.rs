@@ -1,6 +1,12 @@
 //! What a good token says about its bearer.
 
-use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    hash::{BuildHasher, RandomState},
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
     extract::{FromRef, FromRequestParts},
@@ -12,8 +18,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::Authenticator;
 use crate::error::ApiError;
 
+/// The longest subject that is told apart by name, in bytes: as long as an actor's id may be.
+const MAX_SUBJECT_BYTES: usize = 256;
+/// Nobody outside can look for callers that are taken for one.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 /// What a member is in an organisation, least first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Administers nothing.
@@ -75,7 +86,25 @@ pub(super) struct Claims {
     pub(super) role: Option<Role>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scope: Option<String>,
+    #[serde(
+        default,
+        deserialize_with = "text_or_nothing",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(super) sub: Option<String>,
 }
+
+/// A subject of an odd type is no reason to refuse a token.
+fn text_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::String(text) => Some(text),
+        _ => None,
+    })
+}
+
+/// Which caller it is, of a fixed size, and only within this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct CallerKey(u64);
 
 /// The bearer of a good token. As an extractor it is the first thing a handler asks for.
 #[derive(Debug)]
@@ -86,6 +115,36 @@ pub struct Caller {
 impl Caller {
     pub(super) fn new(claims: Claims) -> Self {
         Self { claims }
+    }
+
+    /// A caller with these claims.
+    #[cfg(test)]
+    pub(crate) fn of_claims(claims: serde_json::Value) -> Self {
+        Self::new(serde_json::from_value(claims).unwrap_or_default())
+    }
+
+    /// Who it is, as the token's issuer names him or her (`sub`): 1 to 256 bytes without control
+    /// characters. Any other name counts as none.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        let subject = self.claims.sub.as_deref()?;
+        let fits = (1..=MAX_SUBJECT_BYTES).contains(&subject.len());
+        (fits && !subject.contains(char::is_control)).then_some(subject)
+    }
+
+    /// What tells callers apart. Those without a subject are one where they may do the same, however
+    /// many tokens they get.
+    pub(crate) fn key(&self) -> CallerKey {
+        let claims = &self.claims;
+        CallerKey(match &claims.sub {
+            Some(subject) => HASHER.hash_one(subject),
+            None => HASHER.hash_one((
+                claims.orgs.iter().collect::<BTreeMap<_, _>>(),
+                &claims.org_id,
+                claims.role,
+                &claims.scope,
+            )),
+        })
     }
 
     fn role_in(&self, org: &OrgId) -> Option<Role> {
@@ -233,6 +292,42 @@ mod tests {
             status(other.require_scope(Scope::WriteOrgs)),
             StatusCode::FORBIDDEN
         );
+    }
+
+    #[test]
+    fn callers_are_told_apart_by_subject_or_by_what_they_may_do() {
+        let of = |claims: serde_json::Value| caller(claims).key();
+        let orgs = serde_json::json!({"acme": "admin", "beta": "owner"});
+        let same = of(serde_json::json!({"sub": "kim", "orgs": orgs}));
+        assert_eq!(of(serde_json::json!({"sub": "kim", "scope": "x"})), same);
+        assert_ne!(of(serde_json::json!({"sub": "lee", "orgs": orgs})), same);
+        let nameless = of(serde_json::json!({"orgs": orgs}));
+        assert_eq!(of(serde_json::json!({"orgs": orgs, "sub": 7})), nameless);
+        assert_ne!(of(serde_json::json!({"orgs": {"acme": "admin"}})), nameless);
+        assert_ne!(
+            of(serde_json::json!({"orgs": {"acme": "admin", "beta": "admin"}})),
+            nameless
+        );
+    }
+
+    #[test]
+    fn a_subject_is_short_and_plain() {
+        let of = |sub: serde_json::Value| {
+            let caller = caller(serde_json::json!({"sub": sub}));
+            caller.subject().map(str::to_owned)
+        };
+        assert_eq!(of("auth0|5f7c".into()).as_deref(), Some("auth0|5f7c"));
+        assert_eq!(of("x".repeat(256).into()).map(|s| s.len()), Some(256));
+        for bad in [
+            serde_json::json!(null),
+            serde_json::json!(7),
+            serde_json::json!(["kim"]),
+            "".into(),
+            "x".repeat(257).into(),
+            "a\nb".into(),
+        ] {
+            assert_eq!(of(bad.clone()), None, "{bad}");
+        }
     }
 
     #[test]

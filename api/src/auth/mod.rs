@@ -10,6 +10,7 @@ mod jwks;
 mod test_keys;
 mod verify;
 
+pub(crate) use caller::CallerKey;
 pub use caller::{Caller, Role, Scope};
 pub use jwks::{Jwks, JwksUrl};
 pub use verify::{Authenticator, NewToken, sign};

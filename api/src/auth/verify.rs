@@ -120,6 +120,8 @@ pub struct NewToken<'a> {
     pub org: Option<(&'a str, Role)>,
     /// Platform scopes, separated by spaces.
     pub scope: Option<&'a str>,
+    /// Whom it is given to.
+    pub subject: Option<&'a str>,
 }
 
 /// Signs a token with the shared secret (HS256).
@@ -149,6 +151,7 @@ pub fn sign(secret: &SecretString, new: &NewToken<'_>) -> Result<String, JwtErro
                 .map(|(org, role)| ((*org).to_owned(), *role))
                 .collect(),
             scope: new.scope.map(str::to_owned),
+            sub: new.subject.map(str::to_owned),
             ..Claims::default()
         },
     };

@@ -68,6 +68,11 @@ fn a_bad_value_names_its_variable_and_no_secret() {
             "AUDIT_EXPORT_TEST_TIMEOUT_SECONDS",
         ),
         (("--drain-seconds", "3601"), "AUDIT_EXPORT_DRAIN_SECONDS"),
+        (("--tests-per-minute", "0"), "AUDIT_EXPORT_TESTS_PER_MINUTE"),
+        (
+            ("--runs-per-minute", "1000001"),
+            "AUDIT_EXPORT_RUNS_PER_MINUTE",
+        ),
         (
             ("--jwks-url", "http://u:hunter2@login.example/keys"),
             "AUDIT_EXPORT_JWT_JWKS_URL",
@@ -104,6 +109,8 @@ fn help_shows_every_variable() {
         "AUDIT_EXPORT_TEST_TIMEOUT_SECONDS",
         "AUDIT_EXPORT_PRINCIPAL_ARN",
         "AUDIT_EXPORT_DRAIN_SECONDS",
+        "AUDIT_EXPORT_TESTS_PER_MINUTE",
+        "AUDIT_EXPORT_RUNS_PER_MINUTE",
         "AUDIT_EXPORT_LOG_FORMAT",
         "RUST_LOG",
     ] {
@@ -124,10 +131,12 @@ fn tokens_grant_something() {
     let token = |arguments: &[&str]| read(&[&["token"], arguments, &rest].concat());
     assert!(token(&["--org", "acme", "--role", "admin"]).is_ok());
     assert!(token(&["--scope", "orgs:write"]).is_ok());
+    assert!(token(&["--scope", "orgs:write", "--subject", "billing"]).is_ok());
     for bad in [
         &[][..],
         &["--org", "acme"],
         &["--role", "admin"],
+        &["--subject", "kim"],
         &["--org", "a/b", "--role", "admin"],
         &["--org", "acme", "--role", "boss"],
     ] {

@@ -14,7 +14,7 @@ use super::{CONFIG, destination::ConfigRequest};
 use crate::{
     AppState,
     error::{ApiError, ErrorBody},
-    extract::{JsonBody, OrgAdmin},
+    extract::{JsonBody, MayTest, OrgAdmin},
     publish,
 };
 
@@ -138,10 +138,16 @@ pub(super) async fn show(
         (status = 201, body = AuditExportConfig),
         (status = 404, body = ErrorBody),
         (status = 422, body = ErrorBody, description = "`invalid_request` or `start_from_not_first`"),
+        (
+            status = 429,
+            body = ErrorBody,
+            description = "`rate_limited`: the organisation, or the caller, asked too often",
+            headers(("Retry-After" = u64, description = "Seconds until it is let through")),
+        ),
     ),
 )]
 pub(super) async fn save(
-    OrgAdmin(org): OrgAdmin,
+    MayTest(org): MayTest,
     State(state): State<AppState>,
     JsonBody(request): JsonBody<ConfigRequest>,
 ) -> Result<(StatusCode, Json<AuditExportConfig>), ApiError> {

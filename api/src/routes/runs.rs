@@ -28,7 +28,7 @@ use super::{RUN, RUNS};
 use crate::{
     AppState,
     error::{ApiError, ErrorBody},
-    extract::{OrgAdmin, PathParameter},
+    extract::{MayExport, OrgAdmin, PathParameter},
     publish,
 };
 
@@ -301,10 +301,16 @@ pub(super) async fn list(
         (status = 202, body = Run, headers(("Location" = String, description = "The run"))),
         (status = 404, body = ErrorBody),
         (status = 409, body = ErrorBody, description = "`run_in_progress` or `not_active`"),
+        (
+            status = 429,
+            body = ErrorBody,
+            description = "`rate_limited`: the organisation, or the caller, asked too often",
+            headers(("Retry-After" = u64, description = "Seconds until it is let through")),
+        ),
     ),
 )]
 pub(super) async fn start(
-    OrgAdmin(org): OrgAdmin,
+    MayExport(org): MayExport,
     State(state): State<AppState>,
     uri: Uri,
 ) -> Result<impl IntoResponse, ApiError> {

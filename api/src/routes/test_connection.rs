@@ -19,7 +19,7 @@ use super::{TEST_CONNECTION, destination::ConfigRequest};
 use crate::{
     AppState,
     error::{ApiError, ErrorBody},
-    extract::{OptionalJsonBody, OrgAdmin},
+    extract::{MayTest, OptionalJsonBody},
     publish,
 };
 
@@ -57,12 +57,18 @@ pub(super) struct AuditExportTestResult {
         (status = 200, body = AuditExportTestResult, description = "The test ended, well or not"),
         (status = 404, body = ErrorBody, description = "`not_configured` with an empty body, or `not_found`"),
         (status = 422, body = ErrorBody),
+        (
+            status = 429,
+            body = ErrorBody,
+            description = "`rate_limited`: the organisation, or the caller, asked too often",
+            headers(("Retry-After" = u64, description = "Seconds until it is let through")),
+        ),
         (status = 503, body = ErrorBody, description = "`broker_unavailable`"),
         (status = 504, body = ErrorBody, description = "`test_timed_out`: no worker answered"),
     ),
 )]
 pub(super) async fn run(
-    OrgAdmin(org): OrgAdmin,
+    MayTest(org): MayTest,
     State(state): State<AppState>,
     OptionalJsonBody(request): OptionalJsonBody<ConfigRequest>,
 ) -> Result<Json<AuditExportTestResult>, ApiError> {

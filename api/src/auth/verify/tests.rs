@@ -93,6 +93,7 @@ async fn signed_tokens_are_good() {
         lifetime: Duration::from_secs(60),
         org: Some(("acme", Role::Admin)),
         scope: None,
+        subject: Some("kim"),
     };
     let caller = by_secret()
         .authenticate(&sign(&secret, &new).unwrap())
@@ -100,10 +101,12 @@ async fn signed_tokens_are_good() {
         .unwrap();
     assert!(caller.require_org_admin(&"acme".parse().unwrap()).is_ok());
     assert!(caller.require_scope(crate::auth::Scope::WriteOrgs).is_err());
+    assert_eq!(caller.subject(), Some("kim"));
 
     let platform = NewToken {
         org: None,
         scope: Some("orgs:write"),
+        subject: None,
         ..new
     };
     let caller = by_secret()
@@ -112,4 +115,5 @@ async fn signed_tokens_are_good() {
         .unwrap();
     assert!(caller.require_scope(crate::auth::Scope::WriteOrgs).is_ok());
     assert!(caller.require_org_admin(&"acme".parse().unwrap()).is_err());
+    assert_eq!(caller.subject(), None);
 }

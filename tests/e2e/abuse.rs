@@ -1,0 +1,3 @@
+//! Too much, too often, too slow, and what is meant to lead astray: refused, and others do not notice.
+
+mod rates;

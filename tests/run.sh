@@ -9,12 +9,12 @@
 #   tests/run.sh WORD -- --nocapture              with what they print
 #   tests/run.sh --soak MINUTES [--seed N]        only the long form of the crash run
 #
-# It installs what this machine lacks, checks the formatting and the lints, builds, starts a
-# PostgreSQL, a RabbitMQ and two S3 servers (one in the tests' own hands) in a temporary directory,
-# and runs the tests; then it shows what they have measured, and a table of the attacks and mistakes
-# that they have tried. It goes on after a failed check, so that one run shows all that is wrong; the
-# exit code is 0 only if nothing was. At the end, also after Ctrl-C, it stops what it has started and
-# says whether any process was left. Several runs can go on at once.
+# It installs what this machine lacks, checks the formatting, the lints and the dependencies, builds,
+# starts a PostgreSQL, a RabbitMQ and two S3 servers (one in the tests' own hands) in a temporary
+# directory, and runs the tests; then it shows what they have measured, and a table of the attacks and
+# mistakes that they have tried. It goes on after a failed check, so that one run shows all that is
+# wrong; the exit code is 0 only if nothing was. At the end, also after Ctrl-C, it stops what it has
+# started and says whether any process was left. Several runs can go on at once.
 
 # shellcheck disable=SC2329 # some functions are called by traps or by composed names
 set -euo pipefail
@@ -22,7 +22,6 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/../deploy/local/lib.sh"
 
 stack="$project_root/deploy/local/stack.sh"
-ministack_version=1.5.33
 # Places at which tests end a worker (exporter/src/crash.rs); no other build has them.
 features=(--features audit-export-exporter/failpoints)
 
@@ -98,21 +97,39 @@ check_with() { # COMPONENT NAME COMMAND...
 
 in_project_quietly() { (in_project "$@") >/dev/null 2>&1; }
 
-# ---- The second S3 server -----------------------------------------------------------------------
+# ---- Tools --------------------------------------------------------------------------------------
 
-# It is not ours, so it can judge ours. Kept in the target directory; made anew if it is incomplete.
-install_ministack() {
-  local venv=$1/ministack-$ministack_version python
-  ministack=$venv/bin/ministack
+# Leaves in tools_dir where the programs of tests/tools.txt are: in the target directory, once for
+# each version of that list, and made anew if that was not finished.
+install_tools() { # TARGET-DIRECTORY
+  local list="$project_root/tests/tools.txt" venv python
+  venv=$1/test-tools-$(sha256sum <"$list" | cut -c 1-12)
+  tools_dir=$venv/bin
+  # Of several runs with one target directory only one makes the environment.
+  exec 9<"$1"
+  flock 9
   if [[ ! -e $venv/complete ]] || ! "$venv/bin/python" -c '' 2>/dev/null; then
-    headline "ministack $ministack_version"
+    headline "tools for the tests"
     python=$(python_with_venv) || die "no Python that can make virtual environments"
     rm -rf -- "$venv"
     attend "$python" -m venv "$venv"
-    attend "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "ministack==$ministack_version"
+    attend "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$list"
     : >"$venv/complete"
   fi
-  [[ -x $ministack ]] || die "$ministack is missing; remove $venv and try again"
+  exec 9<&-
+}
+
+# What we depend on, by deny.toml. Advisories are checked where their database can be had; that the
+# exceptions among them are still needed and not overdue is a test of its own (e2e/dependencies.rs).
+check_dependencies() {
+  local deny=("$tools_dir/cargo-deny" --locked)
+  check "licences, sources and banned crates" "${deny[@]}" --log-level error check bans licenses sources
+  headline "advisories"
+  if attend env --chdir="$project_root" timeout 60 "${deny[@]}" --log-level off fetch db >/dev/null 2>&1; then
+    attend env --chdir="$project_root" "${deny[@]}" check --hide-inclusion-graph advisories || failures+=("advisories")
+  else
+    complain "NOT CHECKED: the advisory database cannot be fetched here (https://github.com/RustSec/advisory-db)"
+  fi
 }
 
 # ---- The tests ----------------------------------------------------------------------------------
@@ -134,7 +151,7 @@ run_tests() { # CARGO-TEST-ARGUMENTS...
   headline "tests"
   export AUDIT_EXPORT_TEST_REPORT_DIR=$work/figures
   mkdir -- "$AUDIT_EXPORT_TEST_REPORT_DIR"
-  export AUDIT_EXPORT_TEST_MINISTACK=$ministack AUDIT_EXPORT_TEST_BIN_DIR=$program_dir
+  export AUDIT_EXPORT_TEST_TOOLS=$tools_dir AUDIT_EXPORT_TEST_BIN_DIR=$program_dir
   attend env --chdir="$project_root" cargo test --workspace "${features[@]}" --no-fail-fast "$@" || status=$?
   # Servers that live as long as a suite are not stopped by it.
   deadline=$((SECONDS + 3))
@@ -212,22 +229,18 @@ main() {
   work=$(make_work_dir tests)
   target=$(target_dir)
   mkdir -p -- "$target"
+  install_tools "$target"
 
   if [[ -z $soak_minutes ]]; then
     check_with fmt "formatting" cargo fmt --all --check
     check_with clippy "lints" cargo clippy --workspace --all-targets "${features[@]}" -- -D warnings
+    check_dependencies
   fi
 
   headline "build"
   build_programs "$work/build.json" --workspace --bins "${features[@]}" || die "the build failed"
   attend env --chdir="$project_root" cargo test --workspace "${features[@]}" --no-run "${test_arguments[@]}" ||
     die "the tests do not build"
-
-  # Of several runs with one target directory only one makes the environment.
-  exec 9<"$target"
-  flock 9
-  install_ministack "$target"
-  exec 9<&-
 
   start_stack
   run_tests "${test_arguments[@]}"

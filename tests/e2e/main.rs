@@ -12,6 +12,7 @@ mod broker;
 mod clock;
 mod crash;
 mod crash_points;
+mod dependencies;
 mod drain;
 mod export;
 mod foreign_peer;

@@ -31,7 +31,7 @@ pub mod world;
 
 pub use bucket::Bucket;
 pub use customer::Customer;
-pub use env::required;
+pub use env::{required, tool};
 pub use events::Event;
 pub use org::Org;
 pub use wait::{eventually, within};

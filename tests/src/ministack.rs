@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    path::Path,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, SystemTime},
 };
@@ -23,7 +22,7 @@ use tempfile::TempDir;
 
 use crate::{
     Bucket, Org,
-    env::required,
+    env::tool,
     process::{Process, free_port},
     wait::within,
     world::{REGION, sdk_config_of},
@@ -53,11 +52,7 @@ pub struct Ministack {
 impl Ministack {
     /// Starts one, and makes a user for the exporter.
     pub async fn start() -> Self {
-        let program = required("AUDIT_EXPORT_TEST_MINISTACK");
-        assert!(
-            Path::new(&program).is_file(),
-            "there is no {program}: run the tests by tests/run.sh, which installs ministack"
-        );
+        let program = tool("ministack");
         let dir = TempDir::new().unwrap();
         let port = free_port();
         let home = dir.path().to_str().unwrap();
@@ -69,7 +64,7 @@ impl Ministack {
             ("GATEWAY_PORT", &port.to_string()),
             ("SFTP_PORT", "0"),
         ];
-        let process = Process::start_path(Path::new(&program), &environment, dir.path());
+        let process = Process::start_path(&program, &environment, dir.path());
         let mut peer = Self {
             endpoint: format!("http://127.0.0.1:{port}"),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),

@@ -1,0 +1,114 @@
+//! What cargo-deny does not check of the dependencies, and that no crate of ours opts out of the lints.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+const RULES: &str = include_str!("../../deny.toml");
+const LOCK: &str = include_str!("../../Cargo.lock");
+/// The one file that may know the `backoff` crate, as its exception says.
+const KNOWS_BACKOFF: &str = "exporter/src/retry.rs";
+
+/// An advisory that is put up with for a while.
+struct Exception {
+    advisory: &'static str,
+    krate: &'static str,
+    review_by: Date,
+}
+
+fn exceptions() -> Vec<Exception> {
+    let (_, list) = RULES.split_once("\nignore = [\n").expect("a list");
+    let (list, _) = list.split_once("\n]").expect("the end of the list");
+    let read = |line: &'static str| {
+        let (advisory, reason) = line
+            .strip_prefix("    { id = \"")?
+            .strip_suffix("\" },")?
+            .split_once("\", reason = \"")?;
+        let (krate, rest) = reason.split_once(", review by ")?;
+        let (date, why) = rest.split_once(": ")?;
+        assert!(!why.is_empty(), "{line}");
+        Some(Exception {
+            advisory,
+            krate,
+            review_by: date.parse().ok()?,
+        })
+    };
+    list.lines()
+        .map(|line| read(line).unwrap_or_else(|| panic!("not in the form of an exception: {line}")))
+        .collect()
+}
+
+#[test]
+fn every_exception_is_needed_and_not_overdue() {
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let exceptions = exceptions();
+    assert!(!exceptions.is_empty());
+    for exception in exceptions {
+        let Exception {
+            advisory,
+            krate,
+            review_by,
+        } = exception;
+        assert!(
+            LOCK.contains(&format!("\nname = \"{krate}\"\n")),
+            "{advisory}: {krate} is no longer used, so deny.toml need not except it"
+        );
+        assert!(
+            today <= review_by,
+            "{advisory}: {krate} was to be looked at again by {review_by}"
+        );
+    }
+}
+
+#[test]
+fn one_file_knows_the_crate_that_is_not_maintained() {
+    let knows = |path: &PathBuf| fs::read_to_string(path).unwrap().contains("backoff::");
+    let found = files(&root(), &|name| name.ends_with(".rs"));
+    let found: Vec<_> = found
+        .into_iter()
+        .filter(|path| !path.ends_with(file!()) && knows(path))
+        .collect();
+    assert_eq!(found, [root().join(KNOWS_BACKOFF)]);
+}
+
+#[test]
+fn no_crate_of_ours_may_hold_unsafe_code() {
+    let manifests = files(&root(), &|name| name == "Cargo.toml");
+    assert!(manifests.len() > 5, "{manifests:?}");
+    for path in manifests {
+        let manifest = fs::read_to_string(&path).unwrap();
+        let rule = if path.parent() == Some(&root()) {
+            "\n[workspace.lints.rust]\nmissing_docs = \"warn\"\nunsafe_code = \"forbid\"\n"
+        } else {
+            "\n[lints]\nworkspace = true\n"
+        };
+        assert!(manifest.contains(rule), "{} lacks{rule}", path.display());
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// The files of the project with such a name, builds and what git keeps apart.
+fn files(dir: &Path, wanted: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                found.extend(files(&path, wanted));
+            }
+        } else if wanted(&name) {
+            found.push(path);
+        }
+    }
+    found
+}

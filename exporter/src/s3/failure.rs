@@ -192,6 +192,20 @@ pub struct CallError {
 }
 
 impl CallError {
+    /// Whether AWS itself said that the caller may not. A bare 403 may be anybody's on the way.
+    pub fn is_denied(&self) -> bool {
+        matches!(&*self.code, "AccessDenied" | "AccessDeniedException")
+    }
+
+    /// The answer to a request that was to be refused: any other refusal than [`Self::is_denied`] says
+    /// nothing about what was asked, so it is asked again later.
+    pub fn telling_nothing(mut self) -> Self {
+        if self.verdict == Verdict::Permanent {
+            self.verdict = Verdict::Transient;
+        }
+        self
+    }
+
     /// Reads the SDK's error.
     pub fn new<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Self
     where

@@ -256,8 +256,8 @@ impl Test<'_> {
                 .assume(self.org, self.destination, other, &mut self.budget)
                 .await
             {
-                Err(error) if error.verdict == Verdict::Permanent => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if error.is_denied() => {}
+                Err(error) => return Err(error.telling_nothing().into()),
                 Ok(_) => {
                     let text = format!(
                         "The role {} can be assumed {with} as well, so that others could have us \

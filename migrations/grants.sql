@@ -6,6 +6,7 @@ grant usage on schema :schema to :service;
 grant select, insert, update (name) on orgs to :service;
 grant select, insert, update on org_sequences, export_state to :service;
 grant select, insert on audit_events, audit_event_ids to :service;
+grant select, insert on system_events to :service;
 grant select, insert, update, delete on export_configs to :service;
 grant select, insert, update on connection_tests, export_runs, export_objects to :service;
 
@@ -19,6 +20,7 @@ grant execute on function
     take_back_expired_runs(int),
     take_unpublished_tests(float8, bigint),
     take_unpublished_runs(float8, bigint),
+    append_system_events(bigint, boolean),
     runs_wait(boolean),
     is_run_of_another_org(text, uuid),
     is_test_of_another_org(text, uuid)

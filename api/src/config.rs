@@ -108,6 +108,27 @@ pub struct Config {
         value_parser = clap::value_parser!(u32).range(1..=86_400)
     )]
     pub interval_seconds: u32,
+    /// Whether what the system itself does for an organisation (configurations saved and deleted, tests,
+    /// pauses) is appended to that organisation's audit log.
+    #[arg(
+        long,
+        env = "AUDIT_EXPORT_SYSTEM_EVENTS",
+        value_name = "AUDIT_EXPORT_SYSTEM_EVENTS",
+        hide_env = true,
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
+    pub system_events: bool,
+    /// How many proxies stand before the API, each of which adds its peer to X-Forwarded-For. It tells
+    /// which address the audit log names.
+    #[arg(
+        long,
+        env = "AUDIT_EXPORT_TRUSTED_PROXIES",
+        value_name = "AUDIT_EXPORT_TRUSTED_PROXIES",
+        hide_env = true,
+        default_value_t = 0
+    )]
+    pub trusted_proxies: u8,
     /// After how long a job that no worker has taken is published again, in seconds.
     #[arg(
         long,

@@ -8,14 +8,14 @@ use axum::{
     http::{HeaderMap, header::CONTENT_TYPE, request::Parts},
 };
 use common::{
-    db::{self, Tenant, orgs::Org},
+    db::{self, Tenant, orgs::Org, system_events::Author},
     ids::{OrgId, RunId},
 };
 use http_body_util::BodyExt;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::time::Instant;
 
-use crate::{AppState, auth::Caller, error::ApiError};
+use crate::{AppState, auth::Caller, author::author, error::ApiError};
 
 /// The largest JSON body beside that of events, in bytes.
 pub const MAX_JSON_BYTES: usize = 64 * 1024;
@@ -41,8 +41,20 @@ impl FromRequestParts<AppState> for OrgAdmin {
     }
 }
 
+/// The same, with what the audit log says of who asks.
+pub struct OrgAdminBy(pub Org, pub Author);
+
+impl FromRequestParts<AppState> for OrgAdminBy {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let (caller, org) = org_admin(parts, state).await?;
+        Ok(Self(org, author(&caller, parts, state.trusted_proxies)))
+    }
+}
+
 /// The same, who may have a destination tested now. This is decided before the body is looked at.
-pub struct MayTest(pub Org);
+pub struct MayTest(pub Org, pub Author);
 
 impl FromRequestParts<AppState> for MayTest {
     type Rejection = ApiError;
@@ -50,12 +62,12 @@ impl FromRequestParts<AppState> for MayTest {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let (caller, org) = org_admin(parts, state).await?;
         state.rate_limits.tests.check(&org.id, &caller)?;
-        Ok(Self(org))
+        Ok(Self(org, author(&caller, parts, state.trusted_proxies)))
     }
 }
 
 /// The same, who may ask for an export now.
-pub struct MayExport(pub Org);
+pub struct MayExport(pub Org, pub Author);
 
 impl FromRequestParts<AppState> for MayExport {
     type Rejection = ApiError;
@@ -63,7 +75,7 @@ impl FromRequestParts<AppState> for MayExport {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let (caller, org) = org_admin(parts, state).await?;
         state.rate_limits.runs.check(&org.id, &caller)?;
-        Ok(Self(org))
+        Ok(Self(org, author(&caller, parts, state.trusted_proxies)))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod access_log;
 pub mod auth;
+mod author;
 pub mod config;
 pub mod error;
 mod extract;
@@ -50,6 +51,8 @@ pub struct AppState {
     authenticator: Arc<Authenticator>,
     tests: FinishedTests,
     test_timeout: Duration,
+    /// How many proxies stand before the API that tell for whom they ask.
+    trusted_proxies: usize,
     ingest_budget: IngestBudget,
     ingest_turns: IngestTurns,
     rate_limits: RateLimits,
@@ -135,6 +138,7 @@ pub async fn serve(
         publisher: publisher.clone(),
         interval: config.interval(),
         republish_after: config.republish_after(),
+        system_events: config.system_events,
     };
     tasks.spawn(scheduler.run(shutdown.clone()));
     let admin_failed = admin.map(|listener| {
@@ -152,6 +156,7 @@ pub async fn serve(
         authenticator: Arc::new(authenticator),
         tests,
         test_timeout: config.test_timeout(),
+        trusted_proxies: config.trusted_proxies.into(),
         ingest_budget: IngestBudget::new(),
         ingest_turns: IngestTurns::new(),
         rate_limits: RateLimits::new(&config.limits),
@@ -204,6 +209,7 @@ fn state_for_tests() -> AppState {
         )),
         tests,
         test_timeout: Duration::from_secs(1),
+        trusted_proxies: 0,
         ingest_budget: IngestBudget::new(),
         ingest_turns: IngestTurns::new(),
         rate_limits: RateLimits::new(&config::Limits {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use common::{
-    db::{self, QueryError, Tenant, connection_tests, export_runs, export_state},
+    db::{self, QueryError, Tenant, connection_tests, export_runs, export_state, system_events},
     ids::{OrgId, RunId, TestId},
     queue::Publisher,
 };
@@ -31,6 +31,8 @@ pub(crate) struct Scheduler {
     pub(crate) interval: Duration,
     /// After so long without a claim a message counts as lost, whatever became of it.
     pub(crate) republish_after: Duration,
+    /// Whether what the system does stands in the organisations' audit logs.
+    pub(crate) system_events: bool,
 }
 
 /// A row whose message goes out now.
@@ -60,6 +62,7 @@ impl Scheduler {
         if runs + tests > 0 {
             tracing::warn!(runs, tests, "the leases of silent workers are taken back");
         }
+        system_events::append(&client, BATCH, self.system_events).await?;
         // Without a broker rows would only pile up; they are due just as well when it is back.
         if !self.publisher.is_connected() {
             return Ok(());

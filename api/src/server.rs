@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::util::ServiceExt;
 
-use crate::write_timeout::WriteTimeout;
+use crate::{author::Peer, write_timeout::WriteTimeout};
 
 /// Connections at once; more wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 4_096;
@@ -49,8 +49,8 @@ pub async fn serve(
             () = &mut shutdown => break,
             accepted = accepted => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -59,9 +59,13 @@ pub async fn serve(
         };
         // Answers are small and should not wait for more.
         let _ = stream.set_nodelay(true);
-        let service = router
-            .clone()
-            .map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
+        let service =
+            router
+                .clone()
+                .map_request(move |mut request: Request<hyper::body::Incoming>| {
+                    request.extensions_mut().insert(Peer(peer.ip()));
+                    request.map(Body::new)
+                });
         let connection = builder
             .serve_connection(
                 TokioIo::new(WriteTimeout::new(stream, TAKE_TIMEOUT)),

@@ -266,3 +266,44 @@ async fn delivery_may_begin_now_and_survives_the_config() {
     assert_eq!(exported.len(), 100);
     assert_eq!(exported[99].id(), sent[149].id);
 }
+
+/// A test passes where a delivery does not, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_only_tests_reach_does_not_flood_the_runs() {
+    let world = World::start().await;
+    world.start_worker_with(|config| {
+        config.probe_first = Duration::from_millis(500);
+        config.probe_longest = Duration::from_mins(10);
+    });
+    let (acme, customer) = world.active_org("acme").await;
+    let mut policy = customer.good_policy();
+    policy["Statement"].as_array_mut().unwrap().push(json!({
+        "Effect": "Deny", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::*/org_id=*",
+    }));
+    customer.set_policy(policy);
+    let sent = events(6, 10);
+    acme.ingest(&sent).await;
+    let failed = || async {
+        let runs = acme.runs().await;
+        let failed = runs.iter().filter(|run| run["status"] == "failed").count();
+        (failed >= 3).then_some(())
+    };
+    acme.eventually("three runs have failed", failed).await;
+    acme.wait_for_state("paused").await;
+
+    // By now the pause is at least two seconds, and twice as long each time.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let failed = acme.runs().await.len();
+    assert!(failed <= 6, "{failed} runs in some seconds");
+
+    customer.mend_role();
+    acme.save(customer.settings()).await.expect(201);
+    acme.wait_until_delivered(&customer, 10).await;
+    customer.bucket().must_hold("acme", &sent);
+    // What was delivered ends it: the next trouble begins with short pauses.
+    customer.break_role();
+    acme.ingest(&events(7, 1)).await;
+    acme.wait_for_state("paused").await;
+    customer.mend_role();
+    acme.wait_until_delivered(&customer, 11).await;
+}

@@ -20,7 +20,11 @@ async fn scene() -> World {
     // What is looked at stays as it is.
     worker.drain().await;
     let client = world.database.client().await;
-    let still = "update export_state set next_check_at = null";
+    let still = "
+        update export_state set next_check_at = null;
+        revoke execute on function append_system_events from audit_export;
+        insert into system_events (org_id, action, actor, targets, metadata)
+        select id, 'audit_export.config.created', '{}', '[]', '{}' from orgs";
     client.batch_execute(still).await.unwrap();
     world
 }

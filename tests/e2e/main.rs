@@ -26,4 +26,6 @@ mod plans;
 mod routes;
 mod secrets;
 mod settings;
+mod status;
+mod system_events;
 mod test_connection;

@@ -62,11 +62,12 @@ const fn org_route(method: &'static str, path: &'static str, body: Body, ok: u16
 
 const CONFIG: &str = "/orgs/{orgId}/audit-export/config";
 const TEST_CONNECTION: &str = "/orgs/{orgId}/audit-export/test-connection";
+const STATUS: &str = "/orgs/{orgId}/audit-export/status";
 const RUNS: &str = "/orgs/{orgId}/audit-export/runs";
 const RUN: &str = "/orgs/{orgId}/audit-export/runs/{runId}";
 
 /// All routes, in an order in which each can succeed.
-const ROUTES: [Route; 9] = [
+const ROUTES: [Route; 10] = [
     Route {
         method: "PUT",
         path: "/orgs/{orgId}",
@@ -87,6 +88,7 @@ const ROUTES: [Route; 9] = [
     org_route("POST", RUNS, Body::Nothing, 202),
     org_route("GET", RUNS, Body::Nothing, 200),
     org_route("GET", RUN, Body::Nothing, 200),
+    org_route("GET", STATUS, Body::Nothing, 200),
     org_route("DELETE", CONFIG, Body::Nothing, 204),
 ];
 

@@ -150,6 +150,9 @@ impl World {
             "1",
             "--republish-seconds",
             "2",
+            // Tests count what they send; those of the events themselves have them on.
+            "--system-events",
+            "false",
             "--principal-arn",
             PRINCIPAL_ARN,
             // Those that are tested are set lower.
@@ -260,6 +263,7 @@ impl World {
             ("AUDIT_EXPORT_JWT_AUDIENCE", tokens::AUDIENCE),
             ("AUDIT_EXPORT_INTERVAL_SECONDS", "1"),
             ("AUDIT_EXPORT_REPUBLISH_SECONDS", "2"),
+            ("AUDIT_EXPORT_SYSTEM_EVENTS", "false"),
             ("AUDIT_EXPORT_PRINCIPAL_ARN", PRINCIPAL_ARN),
             ("AUDIT_EXPORT_TESTS_PER_MINUTE", PLENTY),
             ("AUDIT_EXPORT_RUNS_PER_MINUTE", PLENTY),

@@ -14,7 +14,7 @@ use super::{CONFIG, destination::ConfigRequest};
 use crate::{
     AppState,
     error::{ApiError, ErrorBody},
-    extract::{JsonBody, MayTest, OrgAdmin},
+    extract::{JsonBody, MayTest, OrgAdmin, OrgAdminBy},
     publish,
 };
 
@@ -147,7 +147,7 @@ pub(super) async fn show(
     ),
 )]
 pub(super) async fn save(
-    MayTest(org): MayTest,
+    MayTest(org, author): MayTest,
     State(state): State<AppState>,
     JsonBody(request): JsonBody<ConfigRequest>,
 ) -> Result<(StatusCode, Json<AuditExportConfig>), ApiError> {
@@ -162,7 +162,7 @@ pub(super) async fn save(
         enabled: request.enabled,
         start_from: request.start_from,
     };
-    let saved = export_configs::save(&mut client, &org.id, change)
+    let saved = export_configs::save(&mut client, &org.id, change, &author)
         .await
         .map_err(|error| match error {
             SaveError::UnknownOrg => ApiError::UnknownOrg,
@@ -200,11 +200,11 @@ pub(super) async fn save(
     responses((status = 204), (status = 404, body = ErrorBody)),
 )]
 pub(super) async fn delete(
-    OrgAdmin(org): OrgAdmin,
+    OrgAdminBy(org, author): OrgAdminBy,
     State(state): State<AppState>,
 ) -> Result<StatusCode, ApiError> {
     let mut client = state.pool.get().await?;
-    if !export_configs::delete(&mut client, &org.id).await? {
+    if !export_configs::delete(&mut client, &org.id, &author).await? {
         return Err(ApiError::NotConfigured);
     }
     tracing::info!("configuration deleted");

@@ -5,6 +5,7 @@ mod destination;
 mod events;
 mod orgs;
 mod runs;
+mod status;
 mod test_connection;
 
 use axum::{Json, Router, middleware};
@@ -26,6 +27,7 @@ const CONFIG: &str = "/orgs/{orgId}/audit-export/config";
 const TEST_CONNECTION: &str = "/orgs/{orgId}/audit-export/test-connection";
 const RUNS: &str = "/orgs/{orgId}/audit-export/runs";
 const RUN: &str = "/orgs/{orgId}/audit-export/runs/{runId}";
+const STATUS: &str = "/orgs/{orgId}/audit-export/status";
 const EVENTS: &str = "/orgs/{orgId}/audit-events";
 const ORG: &str = "/orgs/{orgId}";
 const OPENAPI: &str = "/openapi.json";
@@ -36,6 +38,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(test_connection::run))
         .routes(routes!(runs::list, runs::start))
         .routes(routes!(runs::show))
+        .routes(routes!(status::show))
         .routes(routes!(events::append))
         .routes(routes!(orgs::put))
 }

@@ -16,11 +16,13 @@ use common::{
         export_configs::{self, DeliveryState},
         export_objects::{self, ExportObject},
         export_runs::{self, ExportRun, Requested},
+        system_events::{self, Action},
     },
     ids::RunId,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -310,23 +312,29 @@ pub(super) async fn list(
     ),
 )]
 pub(super) async fn start(
-    MayExport(org): MayExport,
+    MayExport(org, author): MayExport,
     State(state): State<AppState>,
     uri: Uri,
 ) -> Result<impl IntoResponse, ApiError> {
-    let client = state.pool.get().await?;
-    let tenant = Tenant::of(&client, &org.id);
+    let mut client = state.pool.get().await?;
     let id = RunId::new();
-    match export_runs::request(&tenant, id, "manual", &ReplyTo::default()).await? {
+    let tx = Tenant::begin(&mut client, &org.id).await?;
+    match export_runs::request(&tx, id, "manual", &ReplyTo::default()).await? {
         Requested::Queued => {}
         Requested::RunInProgress => return Err(ApiError::RunInProgress),
         Requested::NotActive => {
-            let config = export_configs::find(&tenant).await?;
+            let config = export_configs::find(&tx).await?;
             return Err(not_active(
                 config.map(|config| (config.state, config.pause_error)),
             ));
         }
     }
+    let (run, nothing_more) = (id.to_string(), json!({}));
+    let target = ("export_run", run.as_str());
+    let action = Action::ExportRequested;
+    system_events::record(&tx, action, &author, target, &nothing_more).await?;
+    tx.commit().await?;
+    let tenant = Tenant::of(&client, &org.id);
     if let Err(error) = publish::run(&state.publisher, &org.id, id).await {
         // Queued is queued: the scheduler publishes the row as soon as the broker is back.
         tracing::warn!(%error, run = %id, "the run is queued, but not published yet");

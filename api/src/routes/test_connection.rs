@@ -6,12 +6,13 @@ use common::{
         Tenant,
         connection_tests::{self, Finished},
         export_configs::{self, ExportConfig},
+        system_events::{self, Action, Author},
     },
     destination::Destination,
     ids::{OrgId, TestId},
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -68,27 +69,13 @@ pub(super) struct AuditExportTestResult {
     ),
 )]
 pub(super) async fn run(
-    MayTest(org): MayTest,
+    MayTest(org, author): MayTest,
     State(state): State<AppState>,
     OptionalJsonBody(request): OptionalJsonBody<ConfigRequest>,
 ) -> Result<Json<AuditExportTestResult>, ApiError> {
     let id = TestId::new();
-    let client = state.pool.get().await?;
-    let tenant = Tenant::of(&client, &org.id);
-    match request {
-        None => {
-            let queued = connection_tests::queue_of_stored(&tenant, id, "manual", None).await?;
-            queued.ok_or(ApiError::NotConfigured)?;
-        }
-        Some(request) => {
-            let stored = export_configs::find(&tenant).await?;
-            let destination = provided(&request, stored)?;
-            connection_tests::queue_of_provided(&tenant, id, &destination).await?;
-        }
-    }
-    // A test takes a while; its connection is for others meanwhile.
-    drop(tenant);
-    drop(client);
+    // A test takes a while; the connection is for others meanwhile.
+    queue(&state, &org.id, id, request, &author).await?;
 
     if let Err(error) = publish::test(&state.publisher, &org.id, id).await {
         tracing::warn!(%error, test = %id, "the test could not be published");
@@ -106,6 +93,35 @@ pub(super) async fn run(
             Err(ApiError::TestTimedOut)
         }
     }
+}
+
+async fn queue(
+    state: &AppState,
+    org: &OrgId,
+    id: TestId,
+    request: Option<ConfigRequest>,
+    author: &Author,
+) -> Result<(), ApiError> {
+    let mut client = state.pool.get().await?;
+    let tx = Tenant::begin(&mut client, org).await?;
+    let stored = export_configs::find(&tx).await?;
+    let (of, destination) = match (request, stored) {
+        (None, None) => return Err(ApiError::NotConfigured),
+        (None, Some(stored)) => {
+            connection_tests::queue_of_stored(&tx, id, "manual", None).await?;
+            ("the configuration", stored.destination)
+        }
+        (Some(request), stored) => {
+            let destination = provided(&request, stored)?;
+            connection_tests::queue_of_provided(&tx, id, &destination).await?;
+            ("other settings", destination)
+        }
+    };
+    let what = json!({"of": of, "settings": system_events::shown(&destination)});
+    let test = id.to_string();
+    let target = ("connection_test", test.as_str());
+    system_events::record(&tx, Action::TestRequested, author, target, &what).await?;
+    Ok(tx.commit().await?)
 }
 
 async fn withdraw(state: &AppState, org: &OrgId, id: TestId) -> Result<(), ApiError> {

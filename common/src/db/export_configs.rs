@@ -2,9 +2,13 @@
 //! writes the results of tests and deliveries.
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use tokio_postgres::Row;
 
-use super::{Client, Error, Tenant, connection_tests, destination, export_state};
+use super::{
+    Client, Error, Tenant, connection_tests, destination, export_state,
+    system_events::{self, Action, Author},
+};
 use crate::{
     destination::{Bucket, Destination, Invalid, Prefix, Region, RoleArn, same_partition},
     ids::{ConfigId, OrgId, TestId},
@@ -25,7 +29,7 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
-    fn from_sql(text: &str) -> Self {
+    pub(super) fn from_sql(text: &str) -> Self {
         match text {
             "disabled" => Self::Disabled,
             "awaiting_test" => Self::AwaitingTest,
@@ -175,7 +179,12 @@ pub enum SaveError {
 ///
 /// # Errors
 /// See [`SaveError`].
-pub async fn save(client: &mut Client, org: &OrgId, change: Change) -> Result<Saved, SaveError> {
+pub async fn save(
+    client: &mut Client,
+    org: &OrgId,
+    change: Change,
+    author: &Author,
+) -> Result<Saved, SaveError> {
     let tx = Tenant::begin(client, org).await?;
     let progress = export_state::lock(&tx)
         .await?
@@ -208,13 +217,23 @@ pub async fn save(client: &mut Client, org: &OrgId, change: Change) -> Result<Sa
         Some(config) if config.destination == wanted => config.version,
         _ => progress.last_version + 1,
     };
-    let enabled = change.enabled.or(stored.map(|c| c.enabled)).unwrap_or(true);
+    let enabled = change
+        .enabled
+        .or(stored.as_ref().map(|c| c.enabled))
+        .unwrap_or(true);
 
     let last_version = version.max(progress.last_version);
     export_state::begin(&tx, last_version, cursor_seq).await?;
     put(&tx, &wanted, enabled, version).await?;
     connection_tests::supersede_own(&tx).await?;
-    export_state::resume(&tx).await?;
+    let old = stored.as_ref().map(|c| shown(&c.destination, c.enabled));
+    let action = match old {
+        Some(_) => Action::ConfigUpdated,
+        None => Action::ConfigCreated,
+    };
+    let what = json!({"old": old, "new": shown(&wanted, enabled)});
+    record(&tx, action, author, &what).await?;
+    export_state::start_over(&tx).await?;
     let test = if enabled {
         connection_tests::queue_of_stored(&tx, TestId::new(), "automatic", None).await?
     } else {
@@ -273,17 +292,36 @@ async fn put(
 ///
 /// # Errors
 /// Postgres's.
-pub async fn delete(client: &mut Client, org: &OrgId) -> Result<bool, Error> {
+pub async fn delete(client: &mut Client, org: &OrgId, author: &Author) -> Result<bool, Error> {
     let tx = Tenant::begin(client, org).await?;
     export_state::lock(&tx).await?;
+    let Some(old) = find(&tx).await? else {
+        return Ok(false);
+    };
     let sql = "delete from export_configs where org_id = $1";
-    let existed = tx.execute(sql, &[org]).await? == 1;
-    if existed {
-        connection_tests::supersede_own(&tx).await?;
-        export_state::resume(&tx).await?;
-    }
+    tx.execute(sql, &[org]).await?;
+    let what = json!({"old": shown(&old.destination, old.enabled)});
+    record(&tx, Action::ConfigDeleted, author, &what).await?;
+    connection_tests::supersede_own(&tx).await?;
+    export_state::start_over(&tx).await?;
     tx.commit().await?;
-    Ok(existed)
+    Ok(true)
+}
+
+fn shown(destination: &Destination, enabled: bool) -> Value {
+    let mut shown = system_events::shown(destination);
+    shown["enabled"] = enabled.into();
+    shown
+}
+
+async fn record(
+    db: &Tenant<'_>,
+    action: Action,
+    author: &Author,
+    what: &Value,
+) -> Result<(), Error> {
+    let target = ("audit_export_config", db.org().as_str());
+    system_events::record(db, action, author, target, what).await
 }
 
 /// Records a test's outcome, where the stored destination is still of the version that was tested.

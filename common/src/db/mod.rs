@@ -12,6 +12,7 @@ pub mod export_objects;
 pub mod export_runs;
 pub mod export_state;
 pub mod orgs;
+pub mod system_events;
 mod tenant;
 
 use std::{error::Error as StdError, time::Duration};

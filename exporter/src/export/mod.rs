@@ -290,8 +290,7 @@ async fn fail(context: &Context, run: &Run, failure: Failure) {
         export_state::lock(&tx).await?;
         if export_configs::record_failure(&tx, claimed.version, &failure.text).await? {
             let pauses = context.config.probe_pauses();
-            let class = failure.class.as_str();
-            export_state::pause(&tx, class, &failure.text, pauses).await?;
+            export_state::pause(&tx, &failure, pauses).await?;
         }
         let held = export_runs::fail(&tx, *id, *token, &failure).await?;
         if held {

@@ -6,8 +6,9 @@ use tokio_postgres::error::SqlState;
 use super::{all_of, scene};
 
 /// All that runs with the owner's rights: each does one thing, and none hands out a tenant's data.
-const ACROSS: [&str; 10] = [
+const ACROSS: [&str; 11] = [
     "append_audit_events",
+    "append_system_events",
     "is_run_of_another_org",
     "is_test_of_another_org",
     "look_at_due_orgs",

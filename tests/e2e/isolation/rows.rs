@@ -126,7 +126,7 @@ async fn no_row_is_written_for_another() {
         for sql in [
             format!("update {table} set {column} = 'beta'"),
             format!(
-                "insert into {table} select * from jsonb_populate_record(null::{table}, '{row}')"
+                "insert into {table} overriding system value select * from jsonb_populate_record(null::{table}, '{row}')"
             ),
         ] {
             let refused = attempt(&client, &sql).await.unwrap_err();

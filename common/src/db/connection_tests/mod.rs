@@ -15,6 +15,9 @@ pub use worker::{Claimed, TestOutcome, claim, finish, give_back, renew};
 /// The channel on which the id of every finished test is notified.
 pub const FINISHED_CHANNEL: &str = "audit_export_test_finished";
 
+/// What a test is for that tries a paused destination.
+const PROBE: &str = "probe";
+
 /// Where a job's outcome goes beside the results exchange.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReplyTo {

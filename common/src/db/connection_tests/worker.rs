@@ -3,15 +3,19 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     super::{
         Client, Error, Failure, FailureClass, Tenant, destination, export_configs,
-        export_configs::DeliveryState, export_state, export_state::ProbePauses, seconds,
+        export_configs::DeliveryState,
+        export_state,
+        export_state::ProbePauses,
+        seconds,
+        system_events::{self, Action, Author},
     },
-    FINISHED_CHANNEL, ReplyTo,
+    FINISHED_CHANNEL, PROBE, ReplyTo,
 };
 use crate::{
     destination::Destination,
@@ -121,7 +125,7 @@ pub async fn finish(
 
     // The config before the test: the agreed order of locks. A test's version never changes.
     let sql = "
-        select version from connection_tests
+        select version, trigger from connection_tests
          where org_id = $1 and id = $2 and state = 'running' and lease_token = $3";
     let Some(row) = tx.query_opt(sql, &[org, &id, &token]).await? else {
         return Ok(false);
@@ -132,8 +136,7 @@ pub async fn finish(
         match failure {
             None => export_state::resume(&tx).await?,
             Some(failure) if must_pause(before, failure.class) => {
-                let class = failure.class.as_str();
-                export_state::pause(&tx, class, &failure.text, pauses).await?;
+                export_state::pause(&tx, failure, pauses).await?;
             }
             Some(_) => {}
         }
@@ -154,6 +157,9 @@ pub async fn finish(
     if tx.execute(sql, &params).await? == 0 {
         return Ok(false);
     }
+    if row.get::<_, &str>("trigger") != PROBE {
+        record_end(&tx, id, failure).await?;
+    }
     notify_finished(&tx, id).await?;
     tx.commit().await?;
     Ok(true)
@@ -167,6 +173,19 @@ fn must_pause(before: DeliveryState, class: FailureClass) -> bool {
         DeliveryState::Active => class == FailureClass::Permanent,
         DeliveryState::AwaitingTest | DeliveryState::Paused => true,
     }
+}
+
+/// Of a test that somebody asked for, or a save. The ends of probes are told by pauses and resumes.
+async fn record_end(db: &Tenant<'_>, id: TestId, failure: Option<&Failure>) -> Result<(), Error> {
+    let (action, what) = match failure {
+        None => (Action::TestSucceeded, json!({})),
+        Some(Failure { class, code, text }) => (
+            Action::TestFailed,
+            json!({"class": class.as_str(), "code": code, "error": text}),
+        ),
+    };
+    let target = ("connection_test", &*id.to_string());
+    system_events::record(db, action, &Author::system(), target, &what).await
 }
 
 async fn notify_finished(db: &Tenant<'_>, id: TestId) -> Result<(), Error> {

@@ -4,7 +4,10 @@ use std::fmt;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use common::db::{Failure, FailureClass};
+use common::{
+    db::{Failure, FailureClass},
+    destination::Region,
+};
 
 use super::advice;
 use crate::retry::Retryable;
@@ -214,7 +217,7 @@ impl CallError {
         let response = error.raw_response();
         let status = response.map(|r| r.status().as_u16());
         let metadata = error.as_service_error().map(ProvideErrorMetadata::meta);
-        let code = metadata.and_then(|m| m.code());
+        let code = metadata.and_then(|m| m.code()).filter(|c| is_name(c));
         let message = metadata.and_then(|m| m.message());
         let header = |name: &str| response.and_then(|r| r.headers().get(name));
         Self {
@@ -228,12 +231,11 @@ impl CallError {
                 (None, Some(status)) => format!("http_{status}"),
                 (None, None) => transport_code(error).to_owned(),
             },
-            message: advice::without_identities(
-                &message.map_or_else(|| root_cause(error), str::to_owned),
-            ),
+            message: told(&message.map_or_else(|| root_cause(error), str::to_owned)),
             bucket_region: header("x-amz-bucket-region")
                 .or_else(|| region_in(response?.body().bytes()?))
-                .map(str::to_owned),
+                .and_then(|region| Region::parse(region).ok())
+                .map(|region| region.as_str().to_owned()),
             server_time: header("date").and_then(http_date),
         }
     }
@@ -308,6 +310,32 @@ impl std::error::Error for CallError {}
 const TIMEOUT: &str = "timeout";
 /// The name for an answer that cannot be read.
 const UNREADABLE: &str = "unreadable_response";
+
+/// The longest message that is told, in characters.
+const MAX_MESSAGE: usize = 1_000;
+/// The longest code, in bytes.
+const MAX_CODE_BYTES: usize = 64;
+
+/// Whether a code looks like one. What does not is some other server's, and could be anything.
+fn is_name(code: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(plain)
+}
+
+/// A message as it may be logged and shown: without identities, short, and on one line.
+fn told(message: &str) -> String {
+    let clean = advice::without_identities(message);
+    let mut characters = clean.chars();
+    let mut told: String = characters
+        .by_ref()
+        .take(MAX_MESSAGE)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if characters.next().is_some() {
+        told.push('…');
+    }
+    told
+}
 
 fn transport_code<E>(error: &SdkError<E, HttpResponse>) -> &'static str {
     match error {

@@ -205,6 +205,36 @@ fn the_clock_of_the_other_side_is_read() {
 }
 
 #[test]
+fn what_is_told_of_an_answer_is_short_and_on_one_line() {
+    use aws_sdk_s3::{
+        error::ErrorMetadata, operation::delete_object::DeleteObjectError, primitives::SdkBody,
+    };
+
+    let error = |code: &str, message: &str, region: &'static str| {
+        let metadata = ErrorMetadata::builder().code(code).message(message).build();
+        let mut response = HttpResponse::new(301.try_into().unwrap(), SdkBody::empty());
+        response.headers_mut().insert("x-amz-bucket-region", region);
+        let error = SdkError::service_error(DeleteObjectError::generic(metadata), response);
+        CallError::new(Op::DeleteObject, &error)
+    };
+    let arn = "arn:aws:iam::222222222222:role/x";
+    let odd = error(&format!("Bad{arn}"), &format!("a\r\n{arn}\tb"), "x, y");
+    assert_eq!(
+        odd.to_string(),
+        "DeleteObject: http_301: a  (an identity) b"
+    );
+    assert_eq!(odd.bucket_region, None);
+    let long = error("Bad\nCode", &"ü".repeat(5_000), "eu-west-1");
+    assert_eq!(long.code, "http_301");
+    assert_eq!(long.message, "ü".repeat(MAX_MESSAGE) + "…");
+    assert_eq!(long.bucket_region.as_deref(), Some("eu-west-1"));
+    assert_eq!(
+        error("KMS.DisabledException", "", "").code,
+        "KMS.DisabledException"
+    );
+}
+
+#[test]
 fn sts_tells_only_in_words_that_clocks_differ() {
     use aws_sdk_s3::primitives::SdkBody;
     use aws_sdk_sts::{error::ErrorMetadata, operation::assume_role::AssumeRoleError};

@@ -27,5 +27,6 @@ mod routes;
 mod secrets;
 mod settings;
 mod status;
+mod stories;
 mod system_events;
 mod test_connection;

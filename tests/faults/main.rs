@@ -9,5 +9,6 @@
 mod alarm;
 mod consumer_timeout;
 mod fairness;
+mod isolation_cost;
 mod setting;
 mod soak;

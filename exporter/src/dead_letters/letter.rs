@@ -32,7 +32,7 @@ pub struct Letter {
 impl Letter {
     pub fn read(routing_key: &str, properties: &BasicProperties, data: &[u8]) -> Self {
         let json: Option<Value> = serde_json::from_slice(data).ok();
-        let member = |name: &str| Some(json.as_ref()?.get(name)?.as_str()?.to_owned());
+        let member = |name: &str| Some(cut(json.as_ref()?.get(name)?.as_str()?.to_owned()));
         let (reason, dead_since) = reason(properties);
         Self {
             routing_key: routing_key.to_owned(),
@@ -101,7 +101,10 @@ fn text(table: &FieldTable, name: &str) -> Option<String> {
 }
 
 fn text_of(bytes: &[u8]) -> String {
-    let mut text = String::from_utf8_lossy(bytes).into_owned();
+    cut(String::from_utf8_lossy(bytes).into_owned())
+}
+
+fn cut(mut text: String) -> String {
     if text.len() > SHOWN_BYTES {
         text.truncate(text.floor_char_boundary(SHOWN_BYTES));
         text.push('…');
@@ -188,6 +191,12 @@ mod tests {
         assert_eq!(told["orgId"], "acme");
         let body = told["body"].as_str().unwrap_or_default();
         assert!(body.ends_with("ü…") && body.len() <= SHOWN_BYTES + '…'.len_utf8());
+        let id = "x".repeat(1_000_000);
+        let told = shown(
+            &none,
+            json!({"orgId": id, "runId": id}).to_string().as_bytes(),
+        );
+        assert!(told.to_string().len() < 4 * SHOWN_BYTES, "{told}");
         let line = serde_json::to_string(&Letter::read("a\nb", &none, b"{\n}")).unwrap();
         assert!(!line.contains('\n'), "{line}");
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from the client, in bytes.
-const MAX_ID_BYTES: usize = 64;
+const MAX_ID_BYTES: usize = 128;
 
 /// Wraps a request.
 pub async fn log(request: Request, next: Next) -> Response {
@@ -53,7 +53,7 @@ pub async fn log(request: Request, next: Next) -> Response {
 
 /// An id from outside goes into the log, so it must not be able to look like anything else.
 fn is_plain(id: &HeaderValue) -> bool {
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
     (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(plain)
 }
 
@@ -69,8 +69,8 @@ mod tests {
     #[test]
     fn ids_from_outside_are_plain_and_short() {
         let plain = |id: &str| is_plain(&HeaderValue::from_str(id).unwrap());
-        assert!(plain("abc-1_2.3") && plain(&"x".repeat(64)));
-        assert!(!plain("") && !plain("a b") && !plain("a\"b") && !plain(&"x".repeat(65)));
+        assert!(plain("abc-1_2.3:4") && plain(&"x".repeat(128)));
+        assert!(!plain("") && !plain("a b") && !plain("a\"b") && !plain(&"x".repeat(129)));
         assert!(is_plain(&new_id()));
     }
 }

@@ -86,6 +86,12 @@ pub enum ApiError {
     /// A batch of events was refused.
     #[error(transparent)]
     Ingest(#[from] IngestError),
+    /// The URL is too long.
+    #[error("the path and the query are longer than {0} bytes")]
+    UriTooLong(usize),
+    /// The headers are too many or too large.
+    #[error("there are more than {0} headers, or they are larger than {1} bytes together")]
+    HeadersTooLarge(usize, usize),
     /// The body is too large.
     #[error("the request's body is larger than {0} bytes")]
     PayloadTooLarge(usize),
@@ -193,6 +199,11 @@ impl ApiError {
                 IngestError::Empty => (StatusCode::UNPROCESSABLE_ENTITY, "empty_batch"),
                 IngestError::TooMany => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_events"),
             },
+            Self::UriTooLong(_) => (StatusCode::URI_TOO_LONG, "uri_too_long"),
+            Self::HeadersTooLarge(..) => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers_too_large",
+            ),
             Self::PayloadTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::UnsupportedMediaType(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")

@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::time::Instant;
 
-use crate::{AppState, auth::Caller, author::author, error::ApiError};
+use crate::{AppState, admission, auth::Caller, author::author, error::ApiError};
 
 /// The largest JSON body beside that of events, in bytes.
 pub const MAX_JSON_BYTES: usize = 64 * 1024;
@@ -85,6 +85,7 @@ async fn org_admin(parts: &mut Parts, state: &AppState) -> Result<(Caller, Org),
     // An id that breaks the rules is an organisation that does not exist.
     let org = org.ok_or(ApiError::UnknownOrg)?;
     caller.require_org_admin(&org)?;
+    admission::count_to(&org, &parts.extensions)?;
     let client = state.pool.get().await?;
     let org = db::orgs::find(&Tenant::of(&client, &org))
         .await?

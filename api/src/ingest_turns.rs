@@ -3,11 +3,7 @@
 //! Appends of one organisation wait for each other in the database anyway. They wait here, without a
 //! connection, so that one busy organisation never takes the connections that others need.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use common::ids::OrgId;
 use tokio::{
@@ -15,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{POOL_SIZE, error::ApiError};
+use crate::{POOL_SIZE, error::ApiError, per_org::PerOrg};
 
 /// Appends of one organisation at once: one that holds the lock, and one that is ready to follow.
 const PER_ORG: usize = 2;
@@ -30,7 +26,7 @@ const WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct IngestTurns {
     all: Arc<Semaphore>,
-    orgs: Arc<Mutex<HashMap<OrgId, Weak<Semaphore>>>>,
+    orgs: PerOrg,
 }
 
 /// The right to one connection, until it is dropped.
@@ -44,7 +40,7 @@ impl IngestTurns {
     pub(crate) fn new() -> Self {
         Self {
             all: Arc::new(Semaphore::new(POOL_SIZE - LEFT_TO_OTHERS)),
-            orgs: Arc::default(),
+            orgs: PerOrg::new(PER_ORG),
         }
     }
 
@@ -53,7 +49,7 @@ impl IngestTurns {
     /// # Errors
     /// The organisation, or the service as a whole, has more to do than it can in time.
     pub(crate) async fn take(&self, org: &OrgId) -> Result<Turn, ApiError> {
-        let org = timeout(ORG_WAIT, self.of(org).acquire_owned());
+        let org = timeout(ORG_WAIT, self.orgs.of(org).acquire_owned());
         let org = org.await.map_err(|_| {
             ApiError::OrgBusy("too many appends of one organisation at once".into())
         })?;
@@ -63,18 +59,6 @@ impl IngestTurns {
             _org: org.map_err(ApiError::internal)?,
             _all: all.map_err(ApiError::internal)?,
         })
-    }
-
-    fn of(&self, org: &OrgId) -> Arc<Semaphore> {
-        let mut orgs = self.orgs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(semaphore) = orgs.get(org).and_then(Weak::upgrade) {
-            return semaphore;
-        }
-        // No more are kept than there are requests under way.
-        orgs.retain(|_, semaphore| semaphore.strong_count() > 0);
-        let semaphore = Arc::new(Semaphore::new(PER_ORG));
-        orgs.insert(org.clone(), Arc::downgrade(&semaphore));
-        semaphore
     }
 }
 
@@ -111,6 +95,5 @@ mod tests {
         assert!(matches!(refused, Err(ApiError::Overloaded)));
         held.clear();
         turns.take(&org(100)).await.unwrap();
-        assert_eq!(turns.orgs.lock().unwrap().len(), 1, "others are forgotten");
     }
 }

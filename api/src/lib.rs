@@ -2,19 +2,24 @@
 //! takes audit events in, and schedules.
 
 mod access_log;
+mod admission;
 pub mod auth;
 mod author;
 pub mod config;
 pub mod error;
 mod extract;
+mod head;
 pub mod ingest;
 mod ingest_turns;
 mod listen;
 pub mod migrate;
+mod per_org;
+mod places;
 mod publish;
 mod rate_limits;
 pub mod routes;
 mod scheduler;
+mod security_headers;
 mod server;
 mod write_timeout;
 
@@ -30,10 +35,12 @@ use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use admission::Admission;
 use auth::{Authenticator, Jwks};
 use config::{Config, ConfigError};
 use ingest_turns::IngestTurns;
 use listen::FinishedTests;
+use places::Places;
 use rate_limits::RateLimits;
 use routes::IngestBudget;
 use scheduler::Scheduler;
@@ -56,6 +63,7 @@ pub struct AppState {
     ingest_budget: IngestBudget,
     ingest_turns: IngestTurns,
     rate_limits: RateLimits,
+    admission: Admission,
     /// Cancelled when the process is to end: nobody should wait for something long any more.
     draining: CancellationToken,
 }
@@ -160,12 +168,21 @@ pub async fn serve(
         ingest_budget: IngestBudget::new(),
         ingest_turns: IngestTurns::new(),
         rate_limits: RateLimits::new(&config.limits),
+        admission: Admission::new(config.limits.max_requests),
         draining: shutdown.clone(),
     };
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving");
     }
-    server::serve(listener, routes::router(state), shutdown, config.drain()).await;
+    let places = usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX);
+    server::serve(
+        listener,
+        routes::router(state),
+        shutdown,
+        Places::new(places),
+        config.drain(),
+    )
+    .await;
 
     background.cancel();
     tasks.close();
@@ -215,7 +232,10 @@ fn state_for_tests() -> AppState {
         rate_limits: RateLimits::new(&config::Limits {
             tests_per_minute: 10,
             runs_per_minute: 10,
+            max_requests: 16,
+            max_connections: 16,
         }),
+        admission: Admission::new(16),
         draining: gone,
     }
 }

@@ -1,3 +1,8 @@
 //! Too much, too often, too slow, and what is meant to lead astray: refused, and others do not notice.
 
+mod connections;
+mod heads;
+mod http2;
+mod overload;
 mod rates;
+mod raw;

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio_postgres::{Client, NoTls};
 
 /// Less than a request waits for anything that another one holds, on a machine that is busy.
-const AT_ONCE: Duration = Duration::from_secs(2);
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(2);
 /// A wait for a lock or a connection, and one more behind the first.
 const IN_TIME: Duration = Duration::from_secs(10);
 
@@ -48,7 +48,7 @@ impl Drop for AtEnd {
 
 /// Lets an organisation read its config and take events in, again and again until something else is
 /// over. Returns what that led to, and the longest that the organisation had to wait.
-async fn meanwhile<T>(org: &Org<'_>, other: impl Future<Output = T>) -> (T, Duration) {
+pub(crate) async fn meanwhile<T>(org: &Org<'_>, other: impl Future<Output = T>) -> (T, Duration) {
     let mut other = pin!(other);
     let (mut rounds, mut longest) = (0, Duration::ZERO);
     loop {
@@ -74,7 +74,7 @@ async fn meanwhile<T>(org: &Org<'_>, other: impl Future<Output = T>) -> (T, Dura
 }
 
 /// An organisation that has a config.
-async fn configured<'w>(world: &'w World, id: &str) -> Org<'w> {
+pub(crate) async fn configured<'w>(world: &'w World, id: &str) -> Org<'w> {
     let org = world.org(id).await;
     let customer = world.customer(&org);
     org.save(customer.settings()).await.expect(201);

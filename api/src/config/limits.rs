@@ -29,6 +29,28 @@ pub struct Limits {
         value_parser = clap::value_parser!(u32).range(1..=1_000_000)
     )]
     pub runs_per_minute: u32,
+    /// Requests that are worked on at once, beside half as many that ingest and a quarter as many that
+    /// wait for tests; of each an organisation's admins have a sixteenth. More are refused (503, 429).
+    #[arg(
+        long,
+        env = "AUDIT_EXPORT_MAX_REQUESTS",
+        value_name = "AUDIT_EXPORT_MAX_REQUESTS",
+        hide_env = true,
+        default_value_t = 1_024,
+        value_parser = clap::value_parser!(u32).range(16..=65_536)
+    )]
+    pub max_requests: u32,
+    /// Connections at once. Where they run out, the one that has asked nothing for the longest time
+    /// makes room; as long as all are busy, more wait.
+    #[arg(
+        long,
+        env = "AUDIT_EXPORT_MAX_CONNECTIONS",
+        value_name = "AUDIT_EXPORT_MAX_CONNECTIONS",
+        hide_env = true,
+        default_value_t = 4_096,
+        value_parser = clap::value_parser!(u32).range(16..=65_536)
+    )]
+    pub max_connections: u32,
 }
 
 impl Limits {

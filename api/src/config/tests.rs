@@ -73,6 +73,8 @@ fn a_bad_value_names_its_variable_and_no_secret() {
             ("--runs-per-minute", "1000001"),
             "AUDIT_EXPORT_RUNS_PER_MINUTE",
         ),
+        (("--max-requests", "15"), "AUDIT_EXPORT_MAX_REQUESTS"),
+        (("--max-connections", "0"), "AUDIT_EXPORT_MAX_CONNECTIONS"),
         (
             ("--jwks-url", "http://u:hunter2@login.example/keys"),
             "AUDIT_EXPORT_JWT_JWKS_URL",
@@ -111,6 +113,8 @@ fn help_shows_every_variable() {
         "AUDIT_EXPORT_DRAIN_SECONDS",
         "AUDIT_EXPORT_TESTS_PER_MINUTE",
         "AUDIT_EXPORT_RUNS_PER_MINUTE",
+        "AUDIT_EXPORT_MAX_REQUESTS",
+        "AUDIT_EXPORT_MAX_CONNECTIONS",
         "AUDIT_EXPORT_LOG_FORMAT",
         "RUST_LOG",
     ] {

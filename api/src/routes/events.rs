@@ -168,7 +168,7 @@ struct AuditEvent {
         (status = 413, body = ErrorBody, description = "`payload_too_large` or `too_many_events`"),
         (status = 415, body = ErrorBody),
         (status = 422, body = ErrorBody, description = "`invalid_event`, with `index` and `field`, or `empty_batch`"),
-        (status = 503, body = ErrorBody, description = "`org_busy`, `overloaded` or `storage_full`: try again after Retry-After"),
+        (status = 503, body = ErrorBody, description = "`org_busy`, `overloaded`, `storage_full`, `database_unavailable`, `auth_unavailable` or `shutting_down`: try again after `Retry-After`"),
     ),
 )]
 pub(super) async fn append(

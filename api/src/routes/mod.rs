@@ -2,38 +2,37 @@
 
 mod config;
 mod destination;
+mod document;
 mod events;
 mod orgs;
 mod runs;
 mod status;
 mod test_connection;
 
-use axum::{Json, Router, middleware};
+use axum::{Router, body::Bytes, http::header::CONTENT_TYPE, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::{
-    OpenApi as _,
-    openapi::{
-        OpenApi,
-        security::{Http, HttpAuthScheme, SecurityScheme},
-    },
-};
+use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use events::IngestBudget;
 
-use crate::{AppState, access_log, error};
+use crate::{
+    AppState, access_log, admission,
+    error::{self, ApiError},
+    head, security_headers,
+};
 
 const CONFIG: &str = "/orgs/{orgId}/audit-export/config";
-const TEST_CONNECTION: &str = "/orgs/{orgId}/audit-export/test-connection";
+pub(crate) const TEST_CONNECTION: &str = "/orgs/{orgId}/audit-export/test-connection";
 const RUNS: &str = "/orgs/{orgId}/audit-export/runs";
 const RUN: &str = "/orgs/{orgId}/audit-export/runs/{runId}";
 const STATUS: &str = "/orgs/{orgId}/audit-export/status";
-const EVENTS: &str = "/orgs/{orgId}/audit-events";
+pub(crate) const EVENTS: &str = "/orgs/{orgId}/audit-events";
 const ORG: &str = "/orgs/{orgId}";
 const OPENAPI: &str = "/openapi.json";
 
 fn documented() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(document::Document::openapi())
         .routes(routes!(config::show, config::save, config::delete))
         .routes(routes!(test_connection::run))
         .routes(routes!(runs::list, runs::start))
@@ -46,56 +45,41 @@ fn documented() -> OpenApiRouter<AppState> {
 /// The whole API.
 pub fn router(state: AppState) -> Router {
     let (router, document) = documented().split_for_parts();
+    // One text for all who ask, however slowly they take it.
+    let json = document::completed(document)
+        .to_json()
+        .map(Bytes::from)
+        .map_err(|error| error.to_string());
+    let router = router.route(
+        OPENAPI,
+        axum::routing::get(async move || {
+            let json = json.map_err(ApiError::internal)?;
+            Ok::<_, ApiError>(([(CONTENT_TYPE, "application/json")], json))
+        }),
+    );
+    around(router, state)
+}
+
+/// What happens to every request before it comes to its route, and to every answer.
+fn around(router: Router<AppState>, state: AppState) -> Router {
     router
-        .route(OPENAPI, axum::routing::get(async move || Json(document)))
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(middleware::from_fn_with_state(
+            state.admission.clone(),
+            admission::admit,
+        ))
+        .layer(middleware::from_fn(head::check))
         .layer(middleware::from_fn(access_log::log))
+        .layer(middleware::map_response(security_headers::add))
         .with_state(state)
 }
 
 /// The OpenAPI document.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    documented().into_openapi()
-}
-
-#[derive(utoipa::OpenApi)]
-#[openapi(
-    info(
-        title = "audit-export",
-        description = "Exports an organisation's audit events to its own S3 bucket.\n\n\
-            Every failure is `{\"error\": \"<a sentence>\", \"code\": \"<stable_snake_case>\"}`. \
-            Times are RFC 3339 in UTC.",
-    ),
-    modifiers(&BearerAuth),
-    security(("bearer" = [])),
-    tags(
-        (name = "configuration", description = "Where an organisation's events go. For its admins and owners."),
-        (name = "runs", description = "What was exported, and when. For admins and owners."),
-        (name = "platform", description = "For the vendor's own services, by platform token."),
-    ),
-)]
-struct Document;
-
-struct BearerAuth;
-
-impl utoipa::Modify for BearerAuth {
-    fn modify(&self, document: &mut OpenApi) {
-        let mut bearer = Http::new(HttpAuthScheme::Bearer);
-        bearer.bearer_format = Some("JWT".to_owned());
-        bearer.description = Some(
-            "Organisation access by `orgs: {\"<orgId>\": \"owner\"|\"admin\"|\"member\"}` or `org_id` and `role`; \
-             platform access by `scope`."
-                .to_owned(),
-        );
-        document
-            .components
-            .get_or_insert_default()
-            .security_schemes
-            .insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
-    }
+    document::completed(documented().into_openapi())
 }
 
 #[cfg(test)]

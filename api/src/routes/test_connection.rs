@@ -64,7 +64,7 @@ pub(super) struct AuditExportTestResult {
             description = "`rate_limited`: the organisation, or the caller, asked too often",
             headers(("Retry-After" = u64, description = "Seconds until it is let through")),
         ),
-        (status = 503, body = ErrorBody, description = "`broker_unavailable`"),
+        (status = 503, body = ErrorBody, description = "`broker_unavailable`, `overloaded`, `database_unavailable`, `auth_unavailable` or `shutting_down`: try again after `Retry-After`"),
         (status = 504, body = ErrorBody, description = "`test_timed_out`: no worker answered"),
     ),
 )]

@@ -53,6 +53,65 @@ async fn unknown_paths_and_methods_have_the_usual_shape() {
     }
 }
 
+const HEADERS: [(&str, &str); 4] = [
+    ("cache-control", "no-store"),
+    (
+        "content-security-policy",
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
+    ("referrer-policy", "no-referrer"),
+    ("x-content-type-options", "nosniff"),
+];
+
+#[tokio::test]
+async fn a_panic_is_answered_as_every_fault_of_ours() {
+    async fn panic() {
+        panic!("select secret from /src/main.rs");
+    }
+    let router = around(
+        Router::new().route("/", axum::routing::get(panic)),
+        state_for_tests(),
+    );
+    let request = Request::get("/").header("x-request-id", "mine:1");
+    let response = router.oneshot(request.body(Body::empty()).unwrap()).await;
+    let (parts, body) = response.unwrap().into_parts();
+    assert_eq!(parts.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(parts.headers["x-request-id"], "mine:1");
+    for (name, value) in HEADERS {
+        assert_eq!(parts.headers[name], value);
+    }
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(body["code"], "internal");
+    assert!(!body.to_string().contains("secret"), "{body}");
+}
+
+#[tokio::test]
+async fn what_any_request_may_meet_is_documented() {
+    let document = serde_json::to_value(openapi()).unwrap();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let responses = operation["responses"].as_object().unwrap();
+            let mut statuses = vec!["401", "403", "414", "429", "431", "500", "503"];
+            if operation.get("requestBody").is_some() {
+                statuses.extend(["400", "408", "413", "415"]);
+            }
+            for status in statuses {
+                assert!(responses.contains_key(status), "{method} {path}: {status}");
+            }
+            for (status, response) in responses {
+                let headers = &response["headers"];
+                assert!(
+                    headers["X-Request-Id"].is_object(),
+                    "{method} {path}: {status}"
+                );
+                let again = headers["Retry-After"].is_object();
+                assert_eq!(again, ["429", "503"].contains(&status.as_str()), "{status}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn without_a_token_nothing_is_told() {
     for (method, path) in [

@@ -5,8 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Org, World, api::Answer, attacks, tokens};
+use harness::{World, api::Answer, attacks, tokens};
 use serde_json::{Value, json};
+
+use crate::limits::configured;
 
 const TESTS: u32 = 2;
 const RUNS: u32 = 1;
@@ -61,13 +63,6 @@ async fn stored(world: &World) -> BTreeSet<String> {
     let client = world.database.client().await;
     let rows = client.query(sql, &[]).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
-}
-
-async fn configured<'w>(world: &'w World, id: &str) -> Org<'w> {
-    let org = world.org(id).await;
-    let customer = world.customer(&org);
-    org.save(customer.settings()).await.expect(201);
-    org
 }
 
 #[tokio::test(flavor = "multi_thread")]

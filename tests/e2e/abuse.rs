@@ -1,5 +1,6 @@
 //! Too much, too often, too slow, and what is meant to lead astray: refused, and others do not notice.
 
+mod answers;
 mod connections;
 mod heads;
 mod http2;

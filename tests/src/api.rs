@@ -8,7 +8,10 @@ use std::{
 use reqwest::{Method, header::HeaderMap};
 use serde_json::Value;
 
-use crate::wait::{PATIENCE, eventually};
+use crate::{
+    manners,
+    wait::{PATIENCE, eventually},
+};
 
 /// Members that an error body may have beside `error` and `code`.
 const ERROR_EXTRAS: [&str; 2] = ["field", "index"];
@@ -115,6 +118,7 @@ impl Request {
         let response = self.request.send().await?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
+        let path = response.url().path().to_owned();
         let text = response.text().await?;
         for secret in self.never_shown.lock().unwrap().iter() {
             assert!(
@@ -126,11 +130,13 @@ impl Request {
                 "{headers:?}"
             );
         }
-        Ok(Answer {
+        let answer = Answer {
             status,
             headers,
             text,
-        })
+        };
+        manners::check(&path, &answer);
+        Ok(answer)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod database;
 mod env;
 pub mod events;
 pub mod faults;
+mod manners;
 pub mod ministack;
 pub mod org;
 pub mod process;

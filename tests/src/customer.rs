@@ -78,11 +78,7 @@ impl Customer {
 
     /// A bucket of any account.
     pub fn add_bucket_of(&self, account: &str, name: &str, region: &str) -> Bucket {
-        let bucket = local_aws::Bucket {
-            name: name.into(),
-            region: region.into(),
-            account: account.into(),
-        };
+        let bucket = local_aws::Bucket::new(name, region, account);
         self.change(|state| state.buckets.push(bucket));
         let dir = self.bucket.path().parent().unwrap();
         Bucket::at(dir.join(name))

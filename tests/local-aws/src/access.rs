@@ -1,5 +1,5 @@
-//! Who may do what in S3: secrets for s3s's signature check, then token, bucket, region, owner and
-//! policy, in the order in which AWS looks at them.
+//! What is looked at before any operation: secrets for s3s's signature check, then token, bucket,
+//! region, owner and policies, in the order in which AWS looks at them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,8 +13,10 @@ use crate::App;
 use crate::condition::Context;
 use crate::errors::{access_denied, custom};
 use crate::identity::{BadCredentials, Caller, Scope, query, token};
-use crate::policy::{Decision, Question};
 use crate::state::Bucket;
+
+/// The header by which a request names the account that must own the bucket.
+const EXPECTED_OWNER: &str = "x-amz-expected-bucket-owner";
 
 /// What becomes known of a request on its way, for the log and for error answers.
 #[derive(Debug, Default, Clone)]
@@ -23,6 +25,8 @@ pub(crate) struct CallInfo {
     pub(crate) bucket: Option<String>,
     pub(crate) key: Option<String>,
     pub(crate) principal: Option<String>,
+    /// What the request says of the bucket's owner.
+    pub(crate) expected_owner: Option<String>,
     /// Set when the request was signed for another region than this one.
     pub(crate) right_region: Option<String>,
 }
@@ -87,6 +91,10 @@ impl S3Access for Gate {
             info.operation = Some(operation.to_owned());
             info.bucket = bucket_name.clone();
             info.key = key.clone();
+            let owner = cx.headers().get(EXPECTED_OWNER);
+            info.expected_owner = owner
+                .and_then(|owner| owner.to_str().ok())
+                .map(str::to_owned);
         });
 
         let Some(credentials) = cx.credentials() else {
@@ -128,13 +136,23 @@ impl S3Access for Gate {
                     scope.region, bucket.region
                 )));
             }
-            let expected = cx.headers().get("x-amz-expected-bucket-owner");
+            let expected = cx.headers().get(EXPECTED_OWNER);
             if expected.is_some_and(|owner| owner.as_bytes() != bucket.account.as_bytes()) {
                 return Err(access_denied());
             }
         }
 
-        let context = request_context(cx.headers(), cx.uri(), &scope, &caller, bucket.as_ref());
+        let mut context = request_context(cx.headers(), cx.uri(), &scope, &caller, bucket.as_ref());
+        // Parts and the end of an upload are judged by what was asked for when it began.
+        if let (Some(bucket), Some(key)) = (&bucket_name, &key)
+            && let Some(id) = query(cx.uri(), "uploadId")
+            && let Ok(upload) = self.0.uploads.get(bucket, key, &id)
+            && let Some(encryption) = &upload.headers.encryption
+        {
+            for (name, value) in encryption.conditions() {
+                context.set(&name, value);
+            }
+        }
         let authorized = Authorized {
             caller,
             bucket,
@@ -148,73 +166,6 @@ impl S3Access for Gate {
         }
         cx.extensions_mut().insert(authorized);
         Ok(())
-    }
-}
-
-impl Authorized {
-    /// Whether the caller may do this to the key, or to the bucket where there is none.
-    pub(crate) fn may(&self, app: &App, action: &str, key: Option<&str>) -> S3Result<()> {
-        // There are no bucket policies here, so nobody gets in from another account. AWS explains
-        // refusals only within an account.
-        if self
-            .bucket
-            .as_ref()
-            .is_some_and(|bucket| bucket.account != self.caller.account())
-        {
-            tracing::info!(
-                principal = self.caller.arn(),
-                action,
-                "refused: the bucket is of another account"
-            );
-            return Err(access_denied());
-        }
-        let session = match &self.caller {
-            Caller::User { .. } => return Ok(()),
-            Caller::Session(session) => session,
-        };
-        let partition = self.caller.partition();
-        let name = self
-            .bucket
-            .as_ref()
-            .map_or("*", |bucket| bucket.name.as_str());
-        let resource = match key {
-            Some(key) => format!("arn:{partition}:s3:::{name}/{key}"),
-            None => format!("arn:{partition}:s3:::{name}"),
-        };
-        let question = Question {
-            action,
-            resource: Some(&resource),
-            principals: &[],
-            context: &self.context,
-        };
-        let state = app.state.current();
-        let role = state
-            .role(&session.role_arn)
-            .map(|role| role.policy.decide(&question));
-        let narrowed = session
-            .policy
-            .as_ref()
-            .map(|policy| policy.decide(&question));
-        let why = match (role, narrowed) {
-            (Some(Decision::Allowed), None | Some(Decision::Allowed)) => return Ok(()),
-            (Some(Decision::Denied), _) => {
-                "with an explicit deny in an identity-based policy".to_owned()
-            }
-            (_, Some(Decision::Denied)) => "with an explicit deny in a session policy".to_owned(),
-            (Some(Decision::Allowed), Some(Decision::NotAllowed)) => {
-                format!("because no session policy allows the {action} action")
-            }
-            (None | Some(Decision::NotAllowed), _) => {
-                format!("because no identity-based policy allows the {action} action")
-            }
-        };
-        let user = self.caller.arn();
-        Err(S3Error::with_message(
-            S3ErrorCode::AccessDenied,
-            format!(
-                "User: {user} is not authorized to perform: {action} on resource: \"{resource}\" {why}"
-            ),
-        ))
     }
 }
 

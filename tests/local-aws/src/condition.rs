@@ -7,12 +7,13 @@ use crate::policy::matches;
 
 /// Keys that this server fills in when a request has them. A key outside this list might be set by
 /// the real AWS, so a condition on it cannot be judged.
-const KNOWN_KEYS: [&str; 13] = [
+const KNOWN_KEYS: [&str; 14] = [
     "aws:principalaccount",
     "aws:principalarn",
     "aws:requestedregion",
     "aws:resourceaccount",
     "aws:securetransport",
+    "kms:viaservice",
     "s3:delimiter",
     "s3:if-match",
     "s3:if-none-match",

@@ -5,12 +5,15 @@
 //! is a [`State`]; what was done to it is told by [`LocalAws::write_log`] and [`LocalAws::calls`].
 
 mod access;
+mod authorize;
 mod checksum;
 mod clock;
 mod condition;
 mod errors;
+mod headers;
 mod identity;
 mod keys;
+mod kms;
 mod listing;
 mod log;
 mod multipart;
@@ -45,7 +48,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::log::{CallRecord, WriteRecord};
 pub use crate::policy::{Document, Effect, Principal, Statement, Values};
 pub use crate::source::StateSource;
-pub use crate::state::{BadState, Bucket, Role, State, User, account_of};
+pub use crate::state::{BadState, Bucket, Key, Role, State, User, account_of};
 
 use crate::source::StateCell;
 

@@ -28,6 +28,9 @@ pub struct WriteRecord {
     pub etag: Option<String>,
     /// The new object's bytes; `None` for a deletion.
     pub size: Option<u64>,
+    /// The KMS key that the new object is encrypted with, where it is not S3's own.
+    #[serde(default)]
+    pub kms_key_arn: Option<String>,
     /// Whether the write replaced an object. A deletion is recorded only if there was one.
     pub replaced: bool,
     /// Who did it: for a role, its assumed-role ARN.
@@ -51,6 +54,9 @@ pub struct CallRecord {
     pub key: Option<String>,
     /// The caller's ARN, once its credentials were found good.
     pub principal: Option<String>,
+    /// The account that the call named as the bucket's owner, if it did.
+    #[serde(default)]
+    pub expected_owner: Option<String>,
     /// The HTTP status.
     pub status: u16,
     /// The error's code, of a call that failed.

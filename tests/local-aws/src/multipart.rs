@@ -14,7 +14,9 @@ use crate::App;
 use crate::access::Authorized;
 use crate::checksum::{Algorithm, Sum, hex, to_dto};
 use crate::errors::{internal, no_such_upload};
-use crate::objects::{Condition, headers_of, record};
+use crate::headers::headers_of;
+use crate::kms::{self, Encryption};
+use crate::objects::{Condition, record};
 use crate::spool;
 use crate::store::{Meta, Temp};
 use crate::uploads::{Part, Upload};
@@ -27,7 +29,9 @@ pub(crate) fn create(
     app: &App,
     request: S3Request<dto::CreateMultipartUploadInput>,
 ) -> S3Result<S3Response<dto::CreateMultipartUploadOutput>> {
-    let headers = headers_of(&request.headers)?;
+    let authorized = Authorized::of(&request.extensions)?;
+    let headers = headers_of(&request.headers, &authorized)?;
+    kms::may_use(app, &authorized, headers.encryption.as_ref(), kms::TO_WRITE)?;
     let input = request.input;
     let algorithm = input
         .checksum_algorithm
@@ -59,7 +63,11 @@ pub(crate) fn create(
         full_object,
         parts: Default::default(),
     };
+    let (server_side_encryption, ssekms_key_id) =
+        Encryption::told(upload.headers.encryption.as_ref());
     let output = dto::CreateMultipartUploadOutput {
+        server_side_encryption,
+        ssekms_key_id,
         bucket: Some(upload.bucket.clone()),
         key: Some(upload.key.clone()),
         upload_id: Some(upload.id.clone()),
@@ -75,6 +83,7 @@ pub(crate) async fn upload_part(
     app: &App,
     request: S3Request<dto::UploadPartInput>,
 ) -> S3Result<S3Response<dto::UploadPartOutput>> {
+    let authorized = Authorized::of(&request.extensions)?;
     let input = request.input;
     let number = input.part_number;
     if !(1..=10_000).contains(&number) {
@@ -86,6 +95,12 @@ pub(crate) async fn upload_part(
     let upload = app
         .uploads
         .get(&input.bucket, &input.key, &input.upload_id)?;
+    kms::may_use(
+        app,
+        &authorized,
+        upload.headers.encryption.as_ref(),
+        kms::TO_READ,
+    )?;
     let got = spool::receive(
         &app.store,
         input.body,
@@ -115,7 +130,11 @@ pub(crate) async fn upload_part(
         modified: app.clock.now(),
     };
     let sums = to_dto(part.checksum.as_ref());
+    let (server_side_encryption, ssekms_key_id) =
+        Encryption::told(upload.headers.encryption.as_ref());
     let output = dto::UploadPartOutput {
+        server_side_encryption,
+        ssekms_key_id,
         e_tag: Some(ETag::Strong(hex(&part.md5))),
         checksum_crc32: sums.checksum_crc32,
         checksum_crc32c: sums.checksum_crc32c,
@@ -138,6 +157,12 @@ pub(crate) async fn complete(
     let upload = app
         .uploads
         .get(&input.bucket, &input.key, &input.upload_id)?;
+    kms::may_use(
+        app,
+        &authorized,
+        upload.headers.encryption.as_ref(),
+        kms::TO_READ,
+    )?;
     let listed = input
         .multipart_upload
         .and_then(|list| list.parts)
@@ -214,7 +239,11 @@ pub(crate) async fn complete(
         );
     }
     let sums = to_dto(meta.checksum.as_ref());
+    let (server_side_encryption, ssekms_key_id) =
+        Encryption::told(meta.headers.encryption.as_ref());
     Ok(S3Response::new(dto::CompleteMultipartUploadOutput {
+        server_side_encryption,
+        ssekms_key_id,
         location: Some(format!("/{}/{}", upload.bucket, upload.key)),
         bucket: Some(upload.bucket),
         key: Some(upload.key),

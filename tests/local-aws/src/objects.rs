@@ -1,8 +1,6 @@
 //! Single objects: put, get, head, delete.
 
-use std::collections::BTreeMap;
-
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use jiff::Timestamp;
 use s3s::dto::{self, ETag, ETagCondition, StreamingBlob};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
@@ -13,13 +11,13 @@ use crate::App;
 use crate::access::Authorized;
 use crate::checksum::{hex, to_dto};
 use crate::errors::{custom, internal, precondition_failed};
+use crate::headers::headers_of;
+use crate::kms::{self, Encryption};
 use crate::log::WriteRecord;
 use crate::spool;
-use crate::store::{Commit, Headers, Meta};
+use crate::store::{Commit, Meta};
 
 const READ_BYTES: usize = 1 << 18;
-/// All user metadata of an object together.
-const MAX_METADATA_BYTES: usize = 2048;
 
 /// The condition of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +61,8 @@ pub(crate) async fn put(
     request: S3Request<dto::PutObjectInput>,
 ) -> S3Result<S3Response<dto::PutObjectOutput>> {
     let authorized = Authorized::of(&request.extensions)?;
-    let headers = headers_of(&request.headers)?;
+    let headers = headers_of(&request.headers, &authorized)?;
+    kms::may_use(app, &authorized, headers.encryption.as_ref(), kms::TO_WRITE)?;
     let input = request.input;
     let condition = Condition::read(input.if_none_match.as_ref(), input.if_match.as_ref())?;
     let got = spool::receive(
@@ -95,8 +94,12 @@ pub(crate) async fn put(
         );
     }
     let sums = to_dto(meta.checksum.as_ref());
+    let (server_side_encryption, ssekms_key_id) =
+        Encryption::told(meta.headers.encryption.as_ref());
     Ok(S3Response::new(dto::PutObjectOutput {
         e_tag: Some(ETag::Strong(meta.etag)),
+        server_side_encryption,
+        ssekms_key_id,
         checksum_type: meta.checksum.as_ref().map(|_| full_object()),
         checksum_crc32: sums.checksum_crc32,
         checksum_crc32c: sums.checksum_crc32c,
@@ -121,6 +124,12 @@ pub(crate) async fn get(
     else {
         return Err(missing(app, &authorized));
     };
+    kms::may_use(
+        app,
+        &authorized,
+        meta.headers.encryption.as_ref(),
+        kms::TO_READ,
+    )?;
     read_condition(&meta, input.if_none_match.as_ref(), input.if_match.as_ref())?;
     let range = match input.range {
         Some(range) => range
@@ -141,6 +150,7 @@ pub(crate) async fn get(
             .filter(|_| whole && input.checksum_mode.is_some()),
     );
     let headers = meta.headers;
+    let (server_side_encryption, ssekms_key_id) = Encryption::told(headers.encryption.as_ref());
     let output = dto::GetObjectOutput {
         body: Some(body),
         accept_ranges: Some("bytes".into()),
@@ -163,6 +173,8 @@ pub(crate) async fn get(
         content_language: headers.content_language,
         cache_control: headers.cache_control,
         metadata: Some(headers.metadata.into_iter().collect()),
+        server_side_encryption,
+        ssekms_key_id,
         checksum_crc32: sums.checksum_crc32,
         checksum_crc32c: sums.checksum_crc32c,
         checksum_crc64nvme: sums.checksum_crc64nvme,
@@ -194,6 +206,7 @@ pub(crate) fn head(
             .filter(|_| input.checksum_mode.is_some()),
     );
     let headers = meta.headers;
+    let (server_side_encryption, ssekms_key_id) = Encryption::told(headers.encryption.as_ref());
     let output = dto::HeadObjectOutput {
         accept_ranges: Some("bytes".into()),
         content_length: i64::try_from(meta.size).ok(),
@@ -207,6 +220,8 @@ pub(crate) fn head(
         content_language: headers.content_language,
         cache_control: headers.cache_control,
         metadata: Some(headers.metadata.into_iter().collect()),
+        server_side_encryption,
+        ssekms_key_id,
         checksum_crc32: sums.checksum_crc32,
         checksum_crc32c: sums.checksum_crc32c,
         checksum_crc64nvme: sums.checksum_crc64nvme,
@@ -272,6 +287,7 @@ fn remove(app: &App, authorized: &Authorized, bucket: &str, key: &str) -> S3Resu
             op: "DeleteObject".into(),
             etag: None,
             size: None,
+            kms_key_arn: None,
             replaced: false,
             principal: authorized.caller.arn().to_owned(),
         });
@@ -295,73 +311,10 @@ pub(crate) fn record(
         op: op.to_owned(),
         etag: Some(meta.etag.clone()),
         size: Some(meta.size),
+        kms_key_arn: Encryption::told(meta.headers.encryption.as_ref()).1,
         replaced,
         principal: authorized.caller.arn().to_owned(),
     });
-}
-
-/// What is stored of a request's headers; refuses those that ask for what is not here.
-pub(crate) fn headers_of(headers: &HeaderMap) -> S3Result<Headers> {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
-    if text("x-amz-acl").is_some_and(|acl| acl != "bucket-owner-full-control")
-        || headers
-            .keys()
-            .any(|name| name.as_str().starts_with("x-amz-grant-"))
-    {
-        return Err(S3Error::with_message(
-            S3ErrorCode::AccessControlListNotSupported,
-            "The bucket does not allow ACLs",
-        ));
-    }
-    if headers
-        .keys()
-        .any(|name| name.as_str().starts_with("x-amz-object-lock-"))
-    {
-        return Err(S3Error::with_message(
-            S3ErrorCode::InvalidRequest,
-            "Bucket is missing Object Lock Configuration",
-        ));
-    }
-    let metadata: BTreeMap<String, String> = headers
-        .iter()
-        .filter_map(|(name, value)| {
-            let name = name.as_str().strip_prefix("x-amz-meta-")?;
-            Some((name.to_owned(), value.to_str().ok()?.to_owned()))
-        })
-        .collect();
-    if metadata
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum::<usize>()
-        > MAX_METADATA_BYTES
-    {
-        return Err(custom(
-            StatusCode::BAD_REQUEST,
-            "MetadataTooLarge",
-            "Your metadata headers exceed the maximum allowed metadata size",
-        ));
-    }
-    // `aws-chunked` says how the body was sent, and is no part of the object.
-    let content_encoding = text("content-encoding").map(|encoding| {
-        let kept = encoding
-            .split(',')
-            .map(str::trim)
-            .filter(|one| *one != "aws-chunked" && !one.is_empty());
-        kept.collect::<Vec<_>>().join(",")
-    });
-    Ok(Headers {
-        content_type: text("content-type"),
-        content_encoding: content_encoding.filter(|encoding| !encoding.is_empty()),
-        content_disposition: text("content-disposition"),
-        content_language: text("content-language"),
-        cache_control: text("cache-control"),
-        metadata,
-    })
 }
 
 /// Without the permission to list, S3 does not say whether an object is missing or forbidden.

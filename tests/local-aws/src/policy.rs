@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::condition::{self, Context};
 
-/// A policy document: the trust policy or the permissions of a role.
+/// A policy document: the trust policy or the permissions of a role, or the policy of a bucket or key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Document {
@@ -34,7 +34,7 @@ pub struct Statement {
     pub sid: Option<String>,
     /// What a match means.
     pub effect: Effect,
-    /// Whom a trust policy trusts.
+    /// Whom a trust policy trusts, or whom the policy of a bucket or key means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<Principal>,
     /// Actions, `*` and `?` being wildcards.
@@ -81,7 +81,7 @@ pub(crate) struct Question<'a> {
     pub(crate) action: &'a str,
     /// The ARN; `None` for trust policies, whose resource is the role itself.
     pub(crate) resource: Option<&'a str>,
-    /// Every name the caller answers to; only trust policies look at it.
+    /// Every name the caller answers to; a role's permissions do not look at it.
     pub(crate) principals: &'a [String],
     /// The condition keys of the request.
     pub(crate) context: &'a Context,
@@ -146,6 +146,17 @@ impl Document {
             }
             if statement.resource.is_empty() {
                 return Err("a statement has no Resource".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the document could be the policy of a bucket or a key.
+    pub(crate) fn check_resource(&self) -> Result<(), String> {
+        self.check_version()?;
+        for statement in &self.statement {
+            if statement.principal.is_none() || statement.resource.is_empty() {
+                return Err("a statement has no Principal or no Resource".into());
             }
         }
         Ok(())

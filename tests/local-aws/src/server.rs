@@ -127,6 +127,7 @@ pub(crate) async fn answer(
         bucket: info.bucket,
         key: info.key,
         principal: info.principal,
+        expected_owner: info.expected_owner,
         status: response.status().as_u16(),
         error_code: fault.as_ref().map(|fault| fault.code.clone()),
         error_message: fault.map(|fault| fault.message),

@@ -1,4 +1,4 @@
-//! What exists in the pretended AWS: users, buckets, roles. Read from JSON, checked before use.
+//! What exists in the pretended AWS: users, buckets, roles, keys. Read from JSON, checked before use.
 
 use std::collections::HashSet;
 
@@ -21,6 +21,9 @@ pub struct State {
     /// IAM roles that may be assumed.
     #[serde(default)]
     pub roles: Vec<Role>,
+    /// KMS keys that exist.
+    #[serde(default)]
+    pub keys: Vec<Key>,
     /// Overrides the life of new sessions, in seconds, for tests of expiry.
     #[serde(default)]
     pub session_seconds: Option<u32>,
@@ -57,6 +60,41 @@ pub struct Bucket {
     pub region: String,
     /// The 12 digits of the owning account.
     pub account: String,
+    /// The bucket policy. Other accounts need it; the owner's roles do with their own policies, and
+    /// are held back by what it denies.
+    #[serde(default)]
+    pub policy: Option<Document>,
+    /// The KMS key of objects for which a request names none.
+    #[serde(default)]
+    pub kms_key_arn: Option<String>,
+}
+
+impl Bucket {
+    /// A bucket without a policy, and without a key.
+    pub fn new(name: &str, region: &str, account: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            region: region.to_owned(),
+            account: account.to_owned(),
+            policy: None,
+            kms_key_arn: None,
+        }
+    }
+}
+
+/// A KMS key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Key {
+    /// `arn:aws:kms:eu-central-1:222222222222:key/…`.
+    pub arn: String,
+    /// Whether it cannot be used for the time being.
+    #[serde(default)]
+    pub disabled: bool,
+    /// The key's policy. Other accounts need it; in the key's own account, those of roles decide, as
+    /// they do with the policy that AWS gives a new key.
+    #[serde(default)]
+    pub policy: Option<Document>,
 }
 
 /// An IAM role.
@@ -134,6 +172,25 @@ impl State {
             if !names.insert(&bucket.name) {
                 return fail(format!("bucket {} is there twice", bucket.name));
             }
+            let policy = bucket
+                .policy
+                .as_ref()
+                .map_or(Ok(()), Document::check_resource);
+            policy.map_err(|reason| BadState(format!("policy of {}: {reason}", bucket.name)))?;
+            if bucket
+                .kms_key_arn
+                .as_ref()
+                .is_some_and(|arn| !is_key_arn(arn))
+            {
+                return fail(format!("bucket {} needs the ARN of a key", bucket.name));
+            }
+        }
+        for key in &self.keys {
+            if !is_key_arn(&key.arn) {
+                return fail(format!("{} is not the ARN of a key", key.arn));
+            }
+            let policy = key.policy.as_ref().map_or(Ok(()), Document::check_resource);
+            policy.map_err(|reason| BadState(format!("policy of {}: {reason}", key.arn)))?;
         }
         let mut arns = HashSet::new();
         for role in &self.roles {
@@ -173,6 +230,20 @@ pub(crate) fn partition_of(arn: &str) -> &str {
 
 fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether this is `arn:PARTITION:kms:REGION:ACCOUNT:key/ID`.
+fn is_key_arn(arn: &str) -> bool {
+    let fields: Vec<&str> = arn.splitn(6, ':').collect();
+    let ["arn", partition, "kms", region, account, resource] = fields[..] else {
+        return false;
+    };
+    partition.starts_with("aws")
+        && !region.is_empty()
+        && is_account(account)
+        && resource
+            .strip_prefix("key/")
+            .is_some_and(|id| !id.is_empty())
 }
 
 /// Whether this is `arn:PARTITION:iam::ACCOUNT:KIND/NAME`.

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::checksum::{Sum, hex, sha256_hex};
 use crate::errors::{custom, internal};
 use crate::keys;
+use crate::kms::Encryption;
 
 /// The server's own folder. No bucket can have this name.
 const PRIVATE: &str = ".local-aws";
@@ -44,6 +45,7 @@ pub(crate) struct Headers {
     pub(crate) content_language: Option<String>,
     pub(crate) cache_control: Option<String>,
     pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) encryption: Option<Encryption>,
 }
 
 pub(crate) struct Store {

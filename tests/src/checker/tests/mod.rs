@@ -148,6 +148,7 @@ impl Small {
             op: "PutObject".into(),
             etag: None,
             size,
+            kms_key_arn: None,
             replaced,
             principal: "a worker".into(),
         });

@@ -8,7 +8,7 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use common::db;
+use common::db::{self, export_configs::SaveError};
 use http::{
     HeaderValue, StatusCode,
     header::{RETRY_AFTER, WWW_AUTHENTICATE},
@@ -83,6 +83,9 @@ pub enum ApiError {
         "startFrom can only be given with the first configuration; delivery goes on where it stands"
     )]
     StartFromNotFirst,
+    /// What the request asks of the stored version does not hold.
+    #[error("{0}")]
+    PreconditionFailed(&'static str),
     /// A batch of events was refused.
     #[error(transparent)]
     Ingest(#[from] IngestError),
@@ -204,6 +207,7 @@ impl ApiError {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "headers_too_large",
             ),
+            Self::PreconditionFailed(_) => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
             Self::PayloadTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::UnsupportedMediaType(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
@@ -303,6 +307,16 @@ impl From<db::PoolError> for ApiError {
     /// again without anything being changed here.
     fn from(error: db::PoolError) -> Self {
         Self::DatabaseUnavailable(error.into())
+    }
+}
+
+impl From<SaveError> for ApiError {
+    fn from(error: SaveError) -> Self {
+        match error {
+            SaveError::UnknownOrg => Self::UnknownOrg,
+            SaveError::StartFromNotFirst => Self::StartFromNotFirst,
+            SaveError::Database(error) => error.into(),
+        }
     }
 }
 

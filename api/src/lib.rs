@@ -15,6 +15,7 @@ mod listen;
 pub mod migrate;
 mod per_org;
 mod places;
+mod preconditions;
 mod publish;
 mod rate_limits;
 pub mod routes;

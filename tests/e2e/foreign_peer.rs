@@ -3,7 +3,7 @@
 use harness::{
     World,
     api::Answer,
-    events::{Generator, events},
+    events::{Generator, events, noise_events},
     ministack::Ministack,
 };
 use serde_json::{Value, json};
@@ -262,4 +262,34 @@ async fn delivery_survives_lost_permissions() {
     acme.export_now().await;
     customer.fetch().await.bucket.must_hold("acme", &sent);
     assert_eq!(acme.test().await.expect(200)["success"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_object_names_the_key_that_the_config_names() {
+    let (world, peer) = start().await;
+    let acme = world.org("acme").await;
+    let customer = peer.customer(&acme).await;
+    let key = "arn:aws:kms:eu-central-1:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    customer.demand_kms().await;
+    let error = expect_failure(&acme.test_of(customer.settings()).await, "put_object");
+    assert!(error.contains("set kmsKeyArn"), "{error}");
+
+    let settings = customer.settings_with("kmsKeyArn", key);
+    acme.save(settings).await.expect(201);
+    acme.wait_for_state("active").await;
+    looked_at(&world, &acme).await;
+    let mut sent = events(26, 100);
+    acme.ingest(&sent).await;
+    acme.export_now().await;
+    // Large enough to be uploaded in parts.
+    let large = noise_events(27, 44, 240 * 1024);
+    acme.ingest(&large).await;
+    sent.extend(large);
+    acme.export_now().await;
+    let fetched = customer.fetch().await;
+    fetched.bucket.must_hold("acme", &sent);
+    for object in fetched.bucket.keys() {
+        let told = customer.key_of(&object).await;
+        assert_eq!(told.as_deref(), Some(key), "{object}");
+    }
 }

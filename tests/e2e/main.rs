@@ -13,6 +13,7 @@ mod clock;
 mod crash;
 mod crash_points;
 mod dependencies;
+mod destination;
 mod drain;
 mod export;
 mod foreign_peer;

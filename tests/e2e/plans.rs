@@ -70,6 +70,27 @@ async fn another_role_changes_nothing_about_the_object() {
     );
 }
 
+/// Nor does it matter whose the bucket is said to be, or which key encrypts.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_owner_or_key_changes_nothing_about_the_object() {
+    let world = World::start().await;
+    world.start_worker();
+    let (acme, customer, planned) = org_with_planned_object(&world).await;
+    let key = customer.add_key();
+    customer.allow_key(&key, &["kms:GenerateDataKey", "kms:Decrypt"]);
+    let changes = json!({"bucketOwner": customer.account, "kmsKeyArn": key});
+    acme.save(customer.settings_with(changes)).await.expect(201);
+    acme.wait_until_delivered(&customer, 150).await;
+    customer.bucket().must_hold("acme", &events(1, 150));
+    assert_eq!(
+        customer.bucket().keys()[0],
+        planned["key"].as_str().unwrap()
+    );
+    let writes = world.aws.write_log();
+    let stored = writes.iter().find(|write| planned["key"] == write.key);
+    assert_eq!(stored.unwrap().kms_key_arn, Some(key));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_prefix_gets_the_same_range_and_the_old_key_is_named() {
     let world = World::start().await;

@@ -61,7 +61,8 @@ async fn the_life_of_a_configuration_is_told_and_exported() {
         .send()
         .await
         .expect(200);
-    let settings = customer.settings_with(json!({"prefix": "audit"}));
+    let changes = json!({"prefix": "audit", "bucketOwner": customer.account});
+    let settings = customer.settings_with(changes);
     as_kim("POST", "config")
         .json(&settings)
         .send()
@@ -109,13 +110,14 @@ async fn the_life_of_a_configuration_is_told_and_exported() {
     assert_eq!(paused["metadata"]["code"], "AccessDenied");
     assert_eq!(created["metadata"]["old"], Value::Null);
     assert_eq!(created["metadata"]["new"]["bucket"], customer.bucket_name);
-    assert_eq!(
-        (
-            &updated["metadata"]["old"]["prefix"],
-            &updated["metadata"]["new"]["prefix"]
-        ),
-        (&json!(""), &json!("audit"))
-    );
+    for (field, old, new) in [
+        ("prefix", json!(""), json!("audit")),
+        ("bucketOwner", Value::Null, json!(customer.account)),
+        ("kmsKeyArn", Value::Null, Value::Null),
+    ] {
+        assert_eq!(updated["metadata"]["old"][field], old, "{field}");
+        assert_eq!(updated["metadata"]["new"][field], new, "{field}");
+    }
     assert_eq!(
         requested["metadata"]["settings"]["bucket"],
         "another-bucket"

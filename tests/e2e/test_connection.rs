@@ -175,7 +175,11 @@ const FAULTS: [Fault; 10] = [
             customer.settings_with(json!({"bucket": "a-strangers-bucket"}))
         },
         stage: "put_object",
-        advice: &["a-strangers-bucket", "belongs to the role's own account"],
+        advice: &[
+            "a-strangers-bucket",
+            "belongs to the role's own account",
+            "set bucketOwner",
+        ],
     },
     Fault {
         name: "uploads in parts denied",

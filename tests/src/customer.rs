@@ -84,6 +84,78 @@ impl Customer {
         Bucket::at(dir.join(name))
     }
 
+    /// Hands a bucket of this name to another account, as if it had been deleted and made again there.
+    /// What lies in it stays.
+    pub fn move_bucket(&self, name: &str, account: &str) {
+        self.change_bucket(name, |bucket| bucket.account = account.into());
+    }
+
+    /// Replaces the policy of a bucket, whosever it is.
+    pub fn set_bucket_policy(&self, name: &str, statements: Value) {
+        let policy = json!({"Version": "2012-10-17", "Statement": statements});
+        let policy = serde_json::from_value(policy).unwrap();
+        self.change_bucket(name, |bucket| bucket.policy = Some(policy));
+    }
+
+    /// Lets these principals do everything in a bucket, as far as the bucket is concerned.
+    pub fn open_bucket(&self, name: &str, principal: &str) {
+        let objects = format!("arn:aws:s3:::{name}");
+        self.set_bucket_policy(
+            name,
+            json!([{
+                "Effect": "Allow",
+                "Principal": {"AWS": principal},
+                "Action": "s3:*",
+                "Resource": [objects, format!("{objects}/*")],
+            }]),
+        );
+    }
+
+    /// The key of objects for which a request names none.
+    pub fn set_default_key(&self, arn: &str) {
+        let change = |bucket: &mut local_aws::Bucket| bucket.kms_key_arn = Some(arn.into());
+        self.change_bucket(&self.bucket_name, change);
+    }
+
+    fn change_bucket(&self, name: &str, change: impl FnOnce(&mut local_aws::Bucket)) {
+        self.change(|state| {
+            let mut buckets = state.buckets.iter_mut();
+            change(buckets.find(|bucket| bucket.name == name).unwrap());
+        });
+    }
+
+    /// Makes a KMS key of the account; returns its ARN.
+    pub fn add_key(&self) -> String {
+        let id = uuid::Uuid::new_v4();
+        let arn = format!("arn:aws:kms:{REGION}:{}:key/{id}", self.account);
+        let key = local_aws::Key {
+            arn: arn.clone(),
+            disabled: false,
+            policy: None,
+        };
+        self.change(|state| state.keys.push(key));
+        arn
+    }
+
+    /// Disables a key, or enables it.
+    pub fn set_key_disabled(&self, arn: &str, disabled: bool) {
+        self.change(|state| {
+            let mut keys = state.keys.iter_mut();
+            keys.find(|key| key.arn == arn).unwrap().disabled = disabled;
+        });
+    }
+
+    /// Lets the role do what the setup recommends, and these things with a key.
+    pub fn allow_key(&self, arn: &str, actions: &[&str]) {
+        let mut policy = self.good_policy();
+        policy["Statement"].as_array_mut().unwrap().push(json!({
+            "Effect": "Allow",
+            "Action": actions,
+            "Resource": arn,
+        }));
+        self.set_policy(policy);
+    }
+
     /// The trust policy that the setup recommends.
     pub fn good_trust(&self) -> Value {
         self.trust(

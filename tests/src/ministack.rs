@@ -307,6 +307,25 @@ impl ForeignCustomer<'_> {
         self.allow(&["s3:PutObject", "s3:DeleteObject"]).await;
     }
 
+    /// Has the bucket refuse what is not to be encrypted with a KMS key. (It cannot tell which.)
+    pub async fn demand_kms(&self) {
+        let policy = json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:PutObject",
+            "Resource": format!("arn:aws:s3:::{}/*", self.bucket_name),
+            "Condition": {"StringNotEquals": {"s3:x-amz-server-side-encryption": "aws:kms"}},
+        }]});
+        let put = self.s3.put_bucket_policy().bucket(&self.bucket_name);
+        put.policy(policy.to_string()).send().await.unwrap();
+    }
+
+    /// The key that an object says it is encrypted with.
+    pub async fn key_of(&self, object: &str) -> Option<String> {
+        let head = self.s3.head_object().bucket(&self.bucket_name).key(object);
+        head.send().await.unwrap().ssekms_key_id
+    }
+
     /// What lies in the bucket, fetched through S3 by the account's root.
     pub async fn fetch(&self) -> Fetched {
         let dir = TempDir::new().unwrap();

@@ -1,9 +1,13 @@
 //! An organisation's export configuration.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderName, HeaderValue, StatusCode, header::ETAG},
+};
 use common::db::{
     self, Tenant,
-    export_configs::{self, Change, DeliveryState, ExportConfig, SaveError},
+    export_configs::{self, Change, DeliveryState, ExportConfig},
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,6 +19,7 @@ use crate::{
     AppState,
     error::{ApiError, ErrorBody},
     extract::{JsonBody, MayTest, OrgAdmin, OrgAdminBy},
+    preconditions::{Preconditions, Version},
     publish,
 };
 
@@ -41,6 +46,12 @@ pub(super) struct AuditExportConfig {
     /// What all keys begin with.
     #[schema(required)]
     prefix: Option<String>,
+    /// The account that must own the bucket; null means the role's account.
+    #[schema(required)]
+    bucket_owner: Option<String>,
+    /// The KMS key that objects are encrypted with; null leaves it to the bucket's own setting.
+    #[schema(required)]
+    kms_key_arn: Option<String>,
     enabled: bool,
     /// What the role's trust policy has to ask for (`sts:ExternalId`).
     external_id: String,
@@ -78,6 +89,8 @@ impl From<ExportConfig> for AuditExportConfig {
             region: destination.region.to_string(),
             role_arn_masked: destination.role_arn.masked(),
             prefix: (!destination.prefix.is_empty()).then(|| destination.prefix.to_string()),
+            bucket_owner: destination.bucket_owner.map(|owner| owner.to_string()),
+            kms_key_arn: destination.kms_key_arn.map(|key| key.to_string()),
             enabled: config.enabled,
             external_id: config.external_id,
             state_reason: config
@@ -100,7 +113,24 @@ impl From<ExportConfig> for AuditExportConfig {
     }
 }
 
+/// A config with its `ETag`.
+type Shown = ([(HeaderName, HeaderValue); 1], Json<AuditExportConfig>);
+
+fn shown(config: ExportConfig) -> Shown {
+    let etag = version(&config).etag();
+    ([(ETAG, etag)], Json(config.into()))
+}
+
+/// Changes with every save, not with tests and deliveries: an admin who has read a config is not to be
+/// refused because an export has run meanwhile. So it does not stand for the whole answer, and a GET
+/// does not look at `If-None-Match`.
+fn version(config: &ExportConfig) -> Version {
+    Version::new(config.id.0, config.revision)
+}
+
 /// Show the configuration.
+///
+/// Its `ETag` names what was saved, for `If-Match`; it does not change with tests and deliveries.
 #[utoipa::path(
     get,
     path = CONFIG,
@@ -108,35 +138,45 @@ impl From<ExportConfig> for AuditExportConfig {
     operation_id = "getConfig",
     params(("orgId" = String, Path, description = "The organisation")),
     responses(
-        (status = 200, body = AuditExportConfig),
+        (status = 200, body = AuditExportConfig, headers(
+            ("ETag" = String, description = "Of what is saved; changes with every save and with nothing else"),
+        )),
         (status = 404, body = ErrorBody, description = "`not_configured`, or `not_found`: no such organisation"),
     ),
 )]
 pub(super) async fn show(
     OrgAdmin(org): OrgAdmin,
     State(state): State<AppState>,
-) -> Result<Json<AuditExportConfig>, ApiError> {
+) -> Result<Shown, ApiError> {
     let client = state.pool.get().await?;
     let config = export_configs::find(&Tenant::of(&client, &org.id))
         .await?
         .ok_or(ApiError::NotConfigured)?;
-    Ok(Json(config.into()))
+    Ok(shown(config))
 }
 
 /// Save the configuration.
 ///
 /// An enabled configuration is tested by itself; delivery begins once the saved destination has
-/// passed a test.
+/// passed a test. With `If-Match` it is saved only if nobody else has saved since the ETag was read;
+/// `If-None-Match: *` only creates.
 #[utoipa::path(
     post,
     path = CONFIG,
     tag = "configuration",
     operation_id = "saveConfig",
-    params(("orgId" = String, Path, description = "The organisation")),
+    params(
+        ("orgId" = String, Path, description = "The organisation"),
+        ("If-Match" = Option<String>, Header, description = "ETags of what may be replaced, or `*`: whatever there is"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only where there is no configuration yet"),
+    ),
     request_body = ConfigRequest,
     responses(
-        (status = 201, body = AuditExportConfig),
+        (status = 201, body = AuditExportConfig, headers(
+            ("ETag" = String, description = "Of what is saved; changes with every save and with nothing else"),
+        )),
         (status = 404, body = ErrorBody),
+        (status = 412, body = ErrorBody, description = "`precondition_failed`: somebody else has saved since"),
         (status = 422, body = ErrorBody, description = "`invalid_request` or `start_from_not_first`"),
         (
             status = 429,
@@ -149,28 +189,20 @@ pub(super) async fn show(
 pub(super) async fn save(
     MayTest(org, author): MayTest,
     State(state): State<AppState>,
+    preconditions: Preconditions,
     JsonBody(request): JsonBody<ConfigRequest>,
-) -> Result<(StatusCode, Json<AuditExportConfig>), ApiError> {
+) -> Result<(StatusCode, Shown), ApiError> {
     let mut client = state.pool.get().await?;
-    let stored = export_configs::find(&Tenant::of(&client, &org.id)).await?;
-    let wanted = request.check(stored.as_ref())?;
-    let change = Change {
-        bucket: wanted.bucket,
-        region: wanted.region,
-        role_arn: wanted.role_arn,
-        prefix: wanted.prefix,
-        enabled: request.enabled,
-        start_from: request.start_from,
+    let decide = |stored: Option<&ExportConfig>| {
+        preconditions.check(stored.map(version).as_ref())?;
+        let stored = stored.map(|config| &config.destination);
+        Ok::<_, ApiError>(Change {
+            destination: request.destination(stored)?,
+            enabled: request.enabled,
+            start_from: request.start_from,
+        })
     };
-    let saved = export_configs::save(&mut client, &org.id, change, &author)
-        .await
-        .map_err(|error| match error {
-            SaveError::UnknownOrg => ApiError::UnknownOrg,
-            SaveError::RoleRequired => ApiError::field("roleArn", "roleArn is missing"),
-            SaveError::StartFromNotFirst => ApiError::StartFromNotFirst,
-            SaveError::Partition(error) => ApiError::field("region", error.to_string()),
-            SaveError::Database(error) => error.into(),
-        })?;
+    let saved = export_configs::save(&mut client, &org.id, &author, decide).await?;
     tracing::info!(
         version = saved.config.version,
         enabled = saved.config.enabled,
@@ -184,7 +216,7 @@ pub(super) async fn save(
         tracing::warn!(%error, %test, "the test is queued, but not published yet");
         db::connection_tests::mark_unpublished(&Tenant::of(&client, &org.id), test).await?;
     }
-    Ok((StatusCode::CREATED, Json(saved.config.into())))
+    Ok((StatusCode::CREATED, shown(saved.config)))
 }
 
 /// Delete the configuration.
@@ -196,15 +228,25 @@ pub(super) async fn save(
     path = CONFIG,
     tag = "configuration",
     operation_id = "deleteConfig",
-    params(("orgId" = String, Path, description = "The organisation")),
-    responses((status = 204), (status = 404, body = ErrorBody)),
+    params(
+        ("orgId" = String, Path, description = "The organisation"),
+        ("If-Match" = Option<String>, Header, description = "ETags of what may be deleted, or `*`: whatever there is"),
+    ),
+    responses(
+        (status = 204),
+        (status = 404, body = ErrorBody),
+        (status = 412, body = ErrorBody, description = "`precondition_failed`: somebody else has saved since"),
+        (status = 422, body = ErrorBody, description = "`invalid_request`: `If-Match` is no list of ETags"),
+    ),
 )]
 pub(super) async fn delete(
     OrgAdminBy(org, author): OrgAdminBy,
     State(state): State<AppState>,
+    preconditions: Preconditions,
 ) -> Result<StatusCode, ApiError> {
     let mut client = state.pool.get().await?;
-    if !export_configs::delete(&mut client, &org.id, &author).await? {
+    let decide = |stored: &ExportConfig| preconditions.check(Some(&version(stored)));
+    if !export_configs::delete(&mut client, &org.id, &author, decide).await? {
         return Err(ApiError::NotConfigured);
     }
     tracing::info!("configuration deleted");

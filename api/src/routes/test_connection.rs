@@ -5,10 +5,9 @@ use common::{
     db::{
         Tenant,
         connection_tests::{self, Finished},
-        export_configs::{self, ExportConfig},
+        export_configs,
         system_events::{self, Action, Author},
     },
-    destination::Destination,
     ids::{OrgId, TestId},
 };
 use serde::Serialize;
@@ -112,7 +111,8 @@ async fn queue(
             ("the configuration", stored.destination)
         }
         (Some(request), stored) => {
-            let destination = provided(&request, stored)?;
+            let stored = stored.map(|config| config.destination);
+            let destination = request.destination(stored.as_ref())?;
             connection_tests::queue_of_provided(&tx, id, &destination).await?;
             ("other settings", destination)
         }
@@ -127,26 +127,6 @@ async fn queue(
 async fn withdraw(state: &AppState, org: &OrgId, id: TestId) -> Result<(), ApiError> {
     let client = state.pool.get().await?;
     Ok(connection_tests::withdraw(&Tenant::of(&client, org), id).await?)
-}
-
-/// What was sent, completed by what is stored.
-fn provided(
-    request: &ConfigRequest,
-    stored: Option<ExportConfig>,
-) -> Result<Destination, ApiError> {
-    let wanted = request.check(stored.as_ref())?;
-    let (stored_role, stored_prefix) = stored
-        .map(|config| (config.destination.role_arn, config.destination.prefix))
-        .unzip();
-    Ok(Destination {
-        bucket: wanted.bucket,
-        region: wanted.region,
-        role_arn: wanted
-            .role_arn
-            .or(stored_role)
-            .ok_or_else(|| ApiError::field("roleArn", "roleArn is missing"))?,
-        prefix: wanted.prefix.or(stored_prefix).unwrap_or_default(),
-    })
 }
 
 fn result(id: TestId, finished: Finished) -> AuditExportTestResult {

@@ -178,6 +178,8 @@ async fn the_document_is_served_and_complete() {
         "bucket",
         "region",
         "roleArnMasked",
+        "bucketOwner",
+        "kmsKeyArn",
         "enabled",
         "lastTestedAt",
         "lastTestOk",

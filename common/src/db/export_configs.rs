@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 use tokio_postgres::Row;
 
 use super::{
-    Client, Error, Tenant, connection_tests, destination, export_state,
+    Client, Error, Tenant, connection_tests, destination,
+    export_state::{self, Progress},
     system_events::{self, Action, Author},
 };
 use crate::{
-    destination::{Bucket, Destination, Invalid, Prefix, Region, RoleArn, same_partition},
+    destination::{AccountId, Destination, KmsKeyArn},
     ids::{ConfigId, OrgId, TestId},
 };
 
@@ -53,6 +54,8 @@ pub struct ExportConfig {
     pub enabled: bool,
     /// The destination's version.
     pub version: i64,
+    /// How often it was saved.
+    pub revision: i64,
     /// When this destination was last tested.
     pub last_tested_at: Option<Timestamp>,
     /// How that went.
@@ -82,6 +85,7 @@ fn config(row: &Row) -> Result<ExportConfig, Error> {
         destination: destination(row)?,
         enabled: row.get("enabled"),
         version: row.get("version"),
+        revision: row.get("revision"),
         last_tested_at: row.get("last_tested_at"),
         last_test_ok: row.get("last_test_ok"),
         last_error: row.get("last_error"),
@@ -101,8 +105,8 @@ fn config(row: &Row) -> Result<ExportConfig, Error> {
 /// Postgres's.
 pub async fn find(db: &Tenant<'_>) -> Result<Option<ExportConfig>, Error> {
     let sql = "
-        select c.id, c.org_id, c.bucket, c.region, c.role_arn, c.prefix, c.enabled, c.version,
-               c.last_tested_at, c.last_test_ok, c.last_error, c.last_exported_at,
+        select c.id, c.org_id, c.bucket, c.region, c.role_arn, c.prefix, c.bucket_owner,
+               c.kms_key_arn, c.enabled, c.version, c.revision, c.last_tested_at, c.last_test_ok, c.last_error, c.last_exported_at,
                c.created_at, c.updated_at,
                o.external_id, delivery_state(c, s) as state, s.pause_error, s.next_probe_at
           from export_configs c
@@ -129,14 +133,8 @@ pub enum StartFrom {
 /// What an admin asks to save. `None` leaves a setting as it is, or as new configs have it.
 #[derive(Debug)]
 pub struct Change {
-    /// The bucket.
-    pub bucket: Bucket,
-    /// Its region.
-    pub region: Region,
-    /// The role; required for a new config.
-    pub role_arn: Option<RoleArn>,
-    /// The key prefix; new: none.
-    pub prefix: Option<Prefix>,
+    /// Where events are to go.
+    pub destination: Destination,
     /// New: true.
     pub enabled: Option<bool>,
     /// Only for the organisation's first config; there: the beginning.
@@ -158,54 +156,49 @@ pub enum SaveError {
     /// No organisation has the id.
     #[error("no organisation has this id")]
     UnknownOrg,
-    /// A new config needs a role.
-    #[error("roleArn is required for a new config")]
-    RoleRequired,
     /// A start can be chosen only once.
     #[error(
         "startFrom can be set only on the organisation's first config: delivery goes on where it stopped"
     )]
     StartFromNotFirst,
-    /// Region and role do not go together.
-    #[error(transparent)]
-    Partition(#[from] Invalid),
     /// Postgres's own.
     #[error(transparent)]
     Database(#[from] Error),
 }
 
-/// Creates or updates the organisation's config. Another destination gets a new version, which has
-/// to pass a test of its own; any save ends a pause and, where the config is enabled, queues a test.
+/// Creates or updates the organisation's config, as is decided on what is stored: nobody saves another
+/// one in between. Another destination gets a new version, which has to pass a test of its own; any
+/// save ends a pause and, where the config is enabled, queues a test.
 ///
 /// # Errors
-/// See [`SaveError`].
-pub async fn save(
+/// The decision's, and those of [`SaveError`].
+pub async fn save<E: From<SaveError>>(
     client: &mut Client,
     org: &OrgId,
-    change: Change,
     author: &Author,
-) -> Result<Saved, SaveError> {
-    let tx = Tenant::begin(client, org).await?;
-    let progress = export_state::lock(&tx)
-        .await?
-        .ok_or(SaveError::UnknownOrg)?;
-    let stored = find(&tx).await?;
+    decide: impl FnOnce(Option<&ExportConfig>) -> Result<Change, E>,
+) -> Result<Saved, E> {
+    let tx = Tenant::begin(client, org).await.map_err(SaveError::from)?;
+    let (progress, stored) = locked(&tx).await?;
+    let change = decide(stored.as_ref())?;
+    Ok(write(tx, author, progress, stored, change).await?)
+}
 
-    let role_arn = change
-        .role_arn
-        .or_else(|| stored.as_ref().map(|c| c.destination.role_arn.clone()))
-        .ok_or(SaveError::RoleRequired)?;
-    let prefix = change
-        .prefix
-        .or_else(|| stored.as_ref().map(|c| c.destination.prefix.clone()))
-        .unwrap_or_default();
-    let wanted = Destination {
-        bucket: change.bucket,
-        region: change.region,
-        role_arn,
-        prefix,
-    };
-    same_partition(&wanted.region, &wanted.role_arn)?;
+/// What is stored, until the transaction ends.
+async fn locked(tx: &Tenant<'_>) -> Result<(Progress, Option<ExportConfig>), SaveError> {
+    let progress = export_state::lock(tx).await?;
+    let progress = progress.ok_or(SaveError::UnknownOrg)?;
+    Ok((progress, find(tx).await?))
+}
+
+async fn write(
+    tx: Tenant<'_>,
+    author: &Author,
+    progress: Progress,
+    stored: Option<ExportConfig>,
+    change: Change,
+) -> Result<Saved, SaveError> {
+    let wanted = change.destination;
     if progress.started && change.start_from.is_some() {
         return Err(SaveError::StartFromNotFirst);
     }
@@ -253,12 +246,15 @@ async fn put(
 ) -> Result<(), Error> {
     let sql = "
         insert into export_configs as c
-               (id, org_id, bucket, region, role_arn, prefix, enabled, version)
-        values ($1, $2, $3, $4, $5, $6, $7, $8)
+               (id, org_id, bucket, region, role_arn, prefix, bucket_owner, kms_key_arn, enabled,
+                version)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
             on conflict (org_id) do update
            set bucket = excluded.bucket, region = excluded.region,
                role_arn = excluded.role_arn, prefix = excluded.prefix,
-               enabled = excluded.enabled, version = excluded.version, updated_at = now(),
+               bucket_owner = excluded.bucket_owner, kms_key_arn = excluded.kms_key_arn,
+               enabled = excluded.enabled, version = excluded.version,
+               revision = c.revision + 1, updated_at = now(),
                tested_version =
                    case when c.version = excluded.version then c.tested_version end,
                last_tested_at =
@@ -270,6 +266,8 @@ async fn put(
         region,
         role_arn,
         prefix,
+        bucket_owner,
+        kms_key_arn,
     } = destination;
     db.execute(
         sql,
@@ -280,6 +278,8 @@ async fn put(
             &region.as_str(),
             &role_arn.expose(),
             &prefix.as_str(),
+            &bucket_owner.as_ref().map(AccountId::as_str),
+            &kms_key_arn.as_ref().map(KmsKeyArn::as_str),
             &enabled,
             &version,
         ],
@@ -288,16 +288,23 @@ async fn put(
     Ok(())
 }
 
-/// Deletes the config; events and cursor stay. False when there was none.
+/// Deletes the config, unless the decision on what is stored is another; events and cursor stay. False
+/// when there was none.
 ///
 /// # Errors
-/// Postgres's.
-pub async fn delete(client: &mut Client, org: &OrgId, author: &Author) -> Result<bool, Error> {
+/// The decision's, and Postgres's.
+pub async fn delete<E: From<Error>>(
+    client: &mut Client,
+    org: &OrgId,
+    author: &Author,
+    decide: impl FnOnce(&ExportConfig) -> Result<(), E>,
+) -> Result<bool, E> {
     let tx = Tenant::begin(client, org).await?;
     export_state::lock(&tx).await?;
     let Some(old) = find(&tx).await? else {
         return Ok(false);
     };
+    decide(&old)?;
     let sql = "delete from export_configs where org_id = $1";
     tx.execute(sql, &[org]).await?;
     let what = json!({"old": shown(&old.destination, old.enabled)});

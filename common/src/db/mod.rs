@@ -27,7 +27,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::destination::{Bucket, Destination, Prefix, Region, RoleArn};
+use crate::destination::{AccountId, Bucket, Destination, KmsKeyArn, Prefix, Region, RoleArn};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -166,13 +166,15 @@ pub fn is_unique_violation(error: &Error) -> bool {
     error.code() == Some(&SqlState::UNIQUE_VIOLATION)
 }
 
-/// The four columns that make a destination.
+/// The columns that make a destination.
 fn destination(row: &Row) -> Result<Destination, Error> {
     Ok(Destination {
         bucket: row.try_get("bucket")?,
         region: row.try_get("region")?,
         role_arn: row.try_get("role_arn")?,
         prefix: row.try_get("prefix")?,
+        bucket_owner: row.try_get("bucket_owner")?,
+        kms_key_arn: row.try_get("kms_key_arn")?,
     })
 }
 
@@ -195,7 +197,7 @@ macro_rules! parsed_from_text {
     )+};
 }
 
-parsed_from_text!(Bucket, Region, RoleArn, Prefix);
+parsed_from_text!(Bucket, Region, RoleArn, Prefix, AccountId, KmsKeyArn);
 
 /// Who has a run or test of some id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

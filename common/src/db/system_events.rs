@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Client, Error, Tenant};
-use crate::destination::Destination;
+use crate::destination::{AccountId, Destination, KmsKeyArn};
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,12 +91,16 @@ pub fn shown(destination: &Destination) -> Value {
         region,
         role_arn,
         prefix,
+        bucket_owner,
+        kms_key_arn,
     } = destination;
     json!({
         "bucket": bucket.as_str(),
         "region": region.as_str(),
         "roleArnMasked": role_arn.masked(),
         "prefix": prefix.as_str(),
+        "bucketOwner": bucket_owner.as_ref().map(AccountId::as_str),
+        "kmsKeyArn": kms_key_arn.as_ref().map(KmsKeyArn::as_str),
     })
 }
 

@@ -1,16 +1,20 @@
-//! Where a customer wants the events delivered: bucket, region, role and prefix, each valid by
-//! construction.
+//! Where a customer wants the events delivered, each part of it valid by construction.
 //!
 //! Everything here is pure. A value is checked once, where it enters the system, and carries its
 //! own type from there on. No error repeats what was sent: a role ARN pasted into the wrong field
 //! must not come back in a message or end up in a log.
 
+mod account;
 mod bucket;
+mod kinds;
+mod kms_key_arn;
 mod prefix;
 mod region;
 mod role_arn;
 
+pub use account::AccountId;
 pub use bucket::Bucket;
+pub use kms_key_arn::KmsKeyArn;
 pub use prefix::Prefix;
 pub use region::Region;
 pub use role_arn::RoleArn;
@@ -78,6 +82,20 @@ pub struct Destination {
     pub role_arn: RoleArn,
     /// What all keys begin with; may be empty.
     pub prefix: Prefix,
+    /// The account that owns the bucket, where that is not the role's.
+    pub bucket_owner: Option<AccountId>,
+    /// The key that objects are encrypted with, where the bucket's own setting is not to decide.
+    pub kms_key_arn: Option<KmsKeyArn>,
+}
+
+impl Destination {
+    /// The account that must own the bucket: nobody else's gets anything.
+    #[must_use]
+    pub fn owner(&self) -> &AccountId {
+        self.bucket_owner
+            .as_ref()
+            .unwrap_or_else(|| self.role_arn.account())
+    }
 }
 
 /// Checks that a role can be used in a region at all: both must be of one partition.
@@ -96,9 +114,57 @@ pub fn same_partition(region: &Region, role: &RoleArn) -> Result<(), Invalid> {
     )))
 }
 
+/// Checks that S3 can use a key for a bucket: both must be of one region.
+///
+/// # Errors
+/// A sentence that names both regions.
+pub fn same_region(region: &Region, key: &KmsKeyArn) -> Result<(), Invalid> {
+    if region == key.region() {
+        return Ok(());
+    }
+    Err(Invalid::new(format!(
+        "kmsKeyArn is of a key in the region {}, but the bucket is in {region}; S3 uses keys of the \
+         bucket's own region only",
+        key.region(),
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_owner_is_the_roles_account_unless_another_is_named() {
+        let mut destination = Destination {
+            bucket: Bucket::parse("acme").unwrap(),
+            region: Region::parse("eu-central-1").unwrap(),
+            role_arn: RoleArn::parse("arn:aws:iam::123456789012:role/export").unwrap(),
+            prefix: Prefix::default(),
+            bucket_owner: None,
+            kms_key_arn: None,
+        };
+        assert_eq!(destination.owner().as_str(), "123456789012");
+        destination.bucket_owner = Some(AccountId::parse("999999999999").unwrap());
+        assert_eq!(destination.owner().as_str(), "999999999999");
+    }
+
+    #[test]
+    fn bucket_and_key_must_be_of_one_region() {
+        let region = |name: &str| Region::parse(name).unwrap();
+        let arn = format!(
+            "arn:aws:kms:eu-west-1:123456789012:key/mrk-{}",
+            "0".repeat(32)
+        );
+        let key = KmsKeyArn::parse(&arn).unwrap();
+        assert!(same_region(&region("eu-west-1"), &key).is_ok());
+        let error = same_region(&region("eu-west-2"), &key).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("eu-west-1") && error.contains("eu-west-2"),
+            "{error}"
+        );
+        assert!(!error.contains("123456789012"), "{error}");
+    }
 
     #[test]
     fn region_and_role_must_be_of_one_partition() {

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use super::{Invalid, Partition};
+use super::{AccountId, Invalid, Partition};
 
 const MAX_NAME_BYTES: usize = 64;
 const MAX_PATH_BYTES: usize = 512;
-const ACCOUNT_DIGITS: usize = 12;
 const ACCOUNT_DIGITS_SHOWN: usize = 4;
 
 /// The ARN of an IAM role. `Display` and `Debug` print the mask; only [`RoleArn::expose`] gives the
@@ -15,8 +14,9 @@ const ACCOUNT_DIGITS_SHOWN: usize = 4;
 pub struct RoleArn {
     arn: String,
     partition: Partition,
-    account_at: usize,
+    account: AccountId,
     name_at: usize,
+    has_path: bool,
 }
 
 impl RoleArn {
@@ -44,9 +44,9 @@ impl RoleArn {
                 "must be the ARN of an IAM role, like arn:aws:iam::123456789012:role/audit-export",
             );
         }
-        if account.len() != ACCOUNT_DIGITS || !account.bytes().all(|b| b.is_ascii_digit()) {
+        let Some(account) = AccountId::from_digits(account) else {
             return refuse("must hold an account number of 12 digits");
-        }
+        };
         let Some(path_and_name) = resource.strip_prefix("role/") else {
             return refuse("must name a role: the part after the account must begin with role/");
         };
@@ -69,8 +69,9 @@ impl RoleArn {
         Ok(Self {
             arn: arn.to_owned(),
             partition,
-            account_at: "arn:".len() + partition.as_str().len() + ":iam::".len(),
+            account,
             name_at: arn.len() - name.len(),
+            has_path: !path.is_empty(),
         })
     }
 
@@ -80,10 +81,10 @@ impl RoleArn {
         &self.arn
     }
 
-    /// The number of the account that the role belongs to.
+    /// The account that the role belongs to.
     #[must_use]
-    pub fn account(&self) -> &str {
-        &self.arn[self.account_at..self.account_at + ACCOUNT_DIGITS]
+    pub fn account(&self) -> &AccountId {
+        &self.account
     }
 
     /// The partition of that account.
@@ -105,7 +106,7 @@ impl RoleArn {
     /// The same ARN always gives the same mask, and no mask is the ARN of a role.
     #[must_use]
     pub fn masked(&self) -> String {
-        let hidden_digits = ACCOUNT_DIGITS - ACCOUNT_DIGITS_SHOWN;
+        let hidden_digits = AccountId::DIGITS - ACCOUNT_DIGITS_SHOWN;
         let name = self.role_name();
         let (first, last) = match name.len() {
             8.. => (2, 2),
@@ -113,13 +114,12 @@ impl RoleArn {
             2..=3 => (1, 0),
             _ => (0, 0),
         };
-        let has_path = self.name_at > self.account_at + ACCOUNT_DIGITS + ":role/".len();
         format!(
             "arn:{}:iam::{}{}:role/{}{}…{}",
             self.partition,
             "*".repeat(hidden_digits),
-            &self.account()[hidden_digits..],
-            if has_path { "…/" } else { "" },
+            &self.account.as_str()[hidden_digits..],
+            if self.has_path { "…/" } else { "" },
             &name[..first],
             &name[name.len() - last..],
         )
@@ -187,7 +187,7 @@ mod tests {
             let role = RoleArn::parse(arn).unwrap();
             assert_eq!(role.expose(), arn);
             assert_eq!(role.partition(), partition);
-            assert_eq!(role.account(), arn.split(':').nth(4).unwrap());
+            assert_eq!(role.account().as_str(), arn.split(':').nth(4).unwrap());
             assert_eq!(role.role_name(), name);
             assert_eq!(role.masked(), mask);
             assert_eq!(role.to_string(), mask);

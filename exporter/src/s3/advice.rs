@@ -1,5 +1,7 @@
 //! What an admin is told about a failed request: what to change, in a sentence. Pure.
 
+mod kms;
+
 use common::destination::Destination;
 
 use super::failure::{CallError, Operation, Verdict};
@@ -61,13 +63,7 @@ fn sts_text(error: &CallError, subject: &Subject<'_>) -> String {
 }
 
 fn s3_text(error: &CallError, subject: &Subject<'_>) -> String {
-    let Destination {
-        bucket,
-        region,
-        role_arn,
-        prefix,
-    } = subject.destination;
-    let role = role_arn.masked();
+    let Destination { bucket, region, .. } = subject.destination;
     match error.code.as_str() {
         "NoSuchBucket" | "http_404" => format!(
             "The bucket {bucket} does not exist: create it in {region}, or correct the bucket's \
@@ -84,36 +80,9 @@ fn s3_text(error: &CallError, subject: &Subject<'_>) -> String {
                 "The bucket {bucket} is not in region {region}: set region to the bucket's own."
             ),
         },
-        code @ ("KMS.DisabledException" | "KMS.KMSInvalidStateException") => format!(
-            "The KMS key that encrypts the bucket {bucket} cannot be used now ({code}): enable the \
-             key, or let the bucket use another one.",
-        ),
-        "KMS.NotFoundException" => format!(
-            "The KMS key that encrypts the bucket {bucket} does not exist: let the bucket use \
-             another one."
-        ),
-        _ if is_about_kms(error) => format!(
-            "The role {role} may not use the KMS key that encrypts the bucket {bucket}: allow it \
-             kms:GenerateDataKey and, for uploads in parts, kms:Decrypt on that key ({}).",
-            error.code,
-        ),
+        _ if kms::is_about(error) => kms::text(error, subject.destination),
         "AccessDenied" | "AccessDeniedException" | "AllAccessDisabled" | "http_403" => {
-            let partition = role_arn.partition();
-            let action = match error.operation {
-                Operation::DeleteObject => "s3:DeleteObject",
-                Operation::AbortMultipartUpload => "s3:AbortMultipartUpload",
-                Operation::ListMultipartUploads => "s3:ListBucketMultipartUploads",
-                _ => "s3:PutObject",
-            };
-            let keys = match prefix.as_str() {
-                "" => "*".to_owned(),
-                prefix => format!("{prefix}/*"),
-            };
-            format!(
-                "S3 denied the role {role} access to the bucket {bucket}: allow it {action} on \
-                 arn:{partition}:s3:::{bucket}/{keys}, see that no bucket policy denies it, and \
-                 that the bucket belongs to the role's own account."
-            )
+            denied_text(error.operation, subject.destination)
         }
         "InvalidBucketName" => {
             format!("S3 does not accept the bucket's name {bucket}: correct it.")
@@ -125,8 +94,54 @@ fn s3_text(error: &CallError, subject: &Subject<'_>) -> String {
     }
 }
 
-fn is_about_kms(error: &CallError) -> bool {
-    error.code.starts_with("KMS.") || error.message.contains("kms:")
+/// S3 says "Access Denied" and no more where the bucket is another account's than was expected, and
+/// often where a policy is to blame: so every sentence names both.
+fn denied_text(operation: Operation, destination: &Destination) -> String {
+    let Destination {
+        bucket,
+        role_arn,
+        prefix,
+        bucket_owner,
+        kms_key_arn,
+        ..
+    } = destination;
+    let action = match operation {
+        Operation::DeleteObject => "s3:DeleteObject",
+        Operation::AbortMultipartUpload => "s3:AbortMultipartUpload",
+        Operation::ListMultipartUploads => "s3:ListBucketMultipartUploads",
+        _ => "s3:PutObject",
+    };
+    let keys = match prefix.as_str() {
+        "" => "*".to_owned(),
+        prefix => format!("{prefix}/*"),
+    };
+    let of_another_account = match bucket_owner {
+        Some(owner) if owner != role_arn.account() => {
+            " (in the bucket's policy as well, since the bucket is not of the role's account)"
+        }
+        _ => "",
+    };
+    let key = match kms_key_arn {
+        Some(_) => "if it demands encryption with another KMS key, correct kmsKeyArn",
+        None => "if it demands encryption with a KMS key, set kmsKeyArn",
+    };
+    let owner = match bucket_owner {
+        Some(_) => {
+            "belongs to the account that bucketOwner names; if it belongs to another account of \
+             yours, correct bucketOwner"
+        }
+        None => {
+            "belongs to the role's own account; if it belongs to another account of yours, set \
+             bucketOwner to the number of that account"
+        }
+    };
+    format!(
+        "S3 denied the role {} access to the bucket {bucket}: allow it {action} on \
+         arn:{}:s3:::{bucket}/{keys}{of_another_account}; see that no bucket policy denies it ({key}); \
+         and see that the bucket {owner}.",
+        role_arn.masked(),
+        role_arn.partition(),
+    )
 }
 
 /// Takes what identifies a role out of a service's message: `arn:…:iam::…` and `arn:…:sts::…` are
@@ -153,125 +168,4 @@ pub fn without_identities(message: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use common::destination::{Bucket, Prefix, Region, RoleArn};
-
-    use super::*;
-
-    fn destination() -> Destination {
-        Destination {
-            bucket: Bucket::parse("acme-audit").unwrap(),
-            region: Region::parse("eu-central-1").unwrap(),
-            role_arn: RoleArn::parse("arn:aws:iam::222222222222:role/export-to-acme").unwrap(),
-            prefix: Prefix::parse("audit").unwrap(),
-        }
-    }
-
-    fn advice(operation: Operation, code: &str, message: &str) -> String {
-        let destination = destination();
-        let error = CallError {
-            code: code.into(),
-            message: message.into(),
-            bucket_region: Some("us-east-1".into()),
-            verdict: super::super::failure::classify(operation, Some(code), Some(403)),
-            ..CallError::ours(operation, "")
-        };
-        text(
-            &error,
-            &Subject {
-                destination: &destination,
-                external_id: "ext-1",
-            },
-        )
-    }
-
-    #[test]
-    fn every_sentence_names_what_to_change() {
-        let cases = [
-            (
-                Operation::AssumeRole,
-                "AccessDenied",
-                "",
-                "sts:ExternalId = ext-1",
-            ),
-            (
-                Operation::PutObject,
-                "NoSuchBucket",
-                "",
-                "acme-audit does not exist",
-            ),
-            (
-                Operation::PutObject,
-                "AccessDenied",
-                "",
-                "arn:aws:s3:::acme-audit/audit/*",
-            ),
-            (
-                Operation::PutObject,
-                "AccessDenied",
-                "not allowed kms:GenerateDataKey",
-                "KMS key",
-            ),
-            (
-                Operation::DeleteObject,
-                "AccessDenied",
-                "",
-                "s3:DeleteObject",
-            ),
-            (
-                Operation::PutObject,
-                "PermanentRedirect",
-                "",
-                "set region to us-east-1",
-            ),
-            (
-                Operation::UploadPart,
-                "KMS.DisabledException",
-                "",
-                "KMS.DisabledException",
-            ),
-            (
-                Operation::PutObject,
-                "SlowDown",
-                "",
-                "tried again by itself",
-            ),
-            (
-                Operation::PutObject,
-                "SignatureDoesNotMatch",
-                "",
-                "on our side",
-            ),
-        ];
-        for (operation, code, message, part) in cases {
-            let sentence = advice(operation, code, message);
-            assert!(sentence.contains(part), "{code}: {sentence}");
-            assert!(
-                !sentence.contains("222222222222:role/export-to-acme"),
-                "{sentence}"
-            );
-        }
-    }
-
-    #[test]
-    fn identities_are_taken_out_of_messages() {
-        let message = "User: arn:aws:sts::111111111111:assumed-role/a/b is not authorized to \
-                       perform: sts:AssumeRole on resource: arn:aws:iam::222222222222:role/x";
-        let clean = without_identities(message);
-        assert!(
-            !clean.contains("1111") && !clean.contains("2222"),
-            "{clean}"
-        );
-        assert!(
-            clean.starts_with("User: (an identity) is not authorized"),
-            "{clean}"
-        );
-        let odd = "Value 'arn:aws:iam::222222222222:role/a';b,c/d,e' at 'roleArn', and more";
-        assert_eq!(
-            without_identities(odd),
-            "Value '(an identity)' at 'roleArn', and more"
-        );
-        let bucket = "on resource: \"arn:aws:s3:::b/k\" because";
-        assert_eq!(without_identities(bucket), bucket);
-    }
-}
+mod tests;

@@ -1,14 +1,18 @@
-//! The requests to a customer's bucket. Each names the owner that the bucket must have and carries a
-//! SHA-256 checksum; those that make an object visible refuse to replace one.
+//! The requests to a customer's bucket. Each names the account that must own the bucket; bodies carry
+//! a SHA-256 checksum; those that make an object visible refuse to replace one; and those that begin
+//! an object name the key that it is to be encrypted with, where the destination has one.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_sdk_s3::{
     primitives::ByteStream,
-    types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart},
+    types::{
+        ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart,
+        ServerSideEncryption,
+    },
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use common::destination::Destination;
+use common::destination::{Destination, KmsKeyArn};
 
 use super::{
     failure::{CallError, Operation},
@@ -26,6 +30,7 @@ pub struct Bucket<'a> {
     session: &'a Session,
     name: &'a str,
     owner: &'a str,
+    kms_key: Option<&'a KmsKeyArn>,
     /// `Some("*")` where the server honours it.
     if_none_match: Option<&'static str>,
 }
@@ -48,12 +53,13 @@ pub struct Part {
 }
 
 impl<'a> Bucket<'a> {
-    /// The bucket of a destination, which belongs to the role's account.
+    /// The bucket of a destination.
     pub fn new(session: &'a Session, destination: &'a Destination, conditional: bool) -> Self {
         Self {
             session,
             name: destination.bucket.as_str(),
-            owner: destination.role_arn.account(),
+            owner: destination.owner().as_str(),
+            kms_key: destination.kms_key_arn.as_ref(),
             if_none_match: conditional.then_some("*"),
         }
     }
@@ -63,9 +69,16 @@ impl<'a> Bucket<'a> {
         self.name
     }
 
-    /// Another bucket of the same region, as far as the role reaches.
+    /// Another bucket of the same region and owner, as far as the role reaches.
     pub fn elsewhere(self, name: &'a str) -> Self {
         Self { name, ..self }
+    }
+
+    /// The headers by which S3 encrypts with the destination's own key. Without them the bucket's
+    /// setting decides.
+    fn encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {
+        let key = self.kms_key.map(|key| key.as_str().to_owned());
+        (key.as_ref().map(|_| ServerSideEncryption::AwsKms), key)
     }
 
     /// Writes a whole object.
@@ -73,6 +86,7 @@ impl<'a> Bucket<'a> {
     /// # Errors
     /// S3's; `AlreadyThere` where the key exists.
     pub async fn put(&self, key: &str, body: Bytes, sha256: &[u8]) -> Result<Receipt, CallError> {
+        let (encryption, kms_key) = self.encryption();
         let output = self
             .session
             .client()
@@ -81,6 +95,8 @@ impl<'a> Bucket<'a> {
             .key(key)
             .expected_bucket_owner(self.owner)
             .set_if_none_match(self.if_none_match.map(str::to_owned))
+            .set_server_side_encryption(encryption)
+            .set_ssekms_key_id(kms_key)
             .content_type(CONTENT_TYPE)
             .metadata(SHA256_METADATA, hex(sha256))
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
@@ -97,6 +113,7 @@ impl<'a> Bucket<'a> {
     /// # Errors
     /// S3's.
     pub async fn create_upload(&self, key: &str) -> Result<String, CallError> {
+        let (encryption, kms_key) = self.encryption();
         let output = self
             .session
             .client()
@@ -104,6 +121,8 @@ impl<'a> Bucket<'a> {
             .bucket(self.name)
             .key(key)
             .expected_bucket_owner(self.owner)
+            .set_server_side_encryption(encryption)
+            .set_ssekms_key_id(kms_key)
             .content_type(CONTENT_TYPE)
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_type(ChecksumType::Composite)

@@ -5,12 +5,14 @@ use serde_json::{Value, json};
 
 use super::{refused, settings, settings_with};
 
-const ALWAYS_PRESENT: [&str; 12] = [
+const ALWAYS_PRESENT: [&str; 14] = [
     "id",
     "orgId",
     "bucket",
     "region",
     "roleArnMasked",
+    "bucketOwner",
+    "kmsKeyArn",
     "enabled",
     "lastTestedAt",
     "lastTestOk",

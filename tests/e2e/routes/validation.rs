@@ -1,11 +1,11 @@
 //! Which buckets, regions, roles and prefixes are taken.
 
-use harness::{Org, World};
+use harness::{Org, World, attacks};
 use serde_json::{Value, json};
 
 use super::{refused, settings_with};
 
-const GOOD: [(&str, &[&str]); 4] = [
+const GOOD: [(&str, &[&str]); 6] = [
     (
         "bucket",
         &[
@@ -49,10 +49,19 @@ const GOOD: [(&str, &[&str]); 4] = [
             "a..b/.c",
         ],
     ),
+    ("bucketOwner", &["", "123456789012", "000000000000"]),
+    (
+        "kmsKeyArn",
+        &[
+            "",
+            "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            "arn:aws:kms:eu-central-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab",
+        ],
+    ),
 ];
 const LONGEST_BUCKET: &str = "a23456789012345678901234567890123456789012345678901234567890123";
 
-const BAD: [(&str, &[&str]); 4] = [
+const BAD: [(&str, &[&str]); 6] = [
     (
         "bucket",
         &[
@@ -134,6 +143,72 @@ const BAD: [(&str, &[&str]); 4] = [
             "a\n", "a:b",
         ],
     ),
+    (
+        "bucketOwner",
+        &[
+            "12345678901",
+            "1234567890123",
+            "1234-5678-9012",
+            "12345678901x",
+            " 123456789012",
+            "********9012",
+            "arn:aws:iam::123456789012:root",
+        ],
+    ),
+    (
+        "kmsKeyArn",
+        &[
+            "alias/audit",
+            "arn:aws:kms:eu-central-1:123456789012:alias/audit",
+            "1234abcd-12ab-34cd-56ef-1234567890ab",
+            "mrk-1234abcd12ab34cd56ef1234567890ab",
+            "arn:aws:kms:eu-central-1:123456789012:key/1234",
+            "arn:aws:kms:eu-central-1:12345678901:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            "arn:aws-cn:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            "arn:aws:iam::123456789012:role/audit-export",
+        ],
+    ),
+];
+
+/// Things with a name like a bucket's, and what an admin is told that they are.
+const OTHER_KINDS: [(&str, &str); 12] = [
+    (
+        "acme-hrzrlukc5m36ft7okagglf3gmwluquse1b-s3alias",
+        "is the alias of an access point",
+    ),
+    (
+        "acme--ol-s3",
+        "is the alias of an Object Lambda access point",
+    ),
+    (
+        "mfzwi23gnjvgw.mrap",
+        "is the alias of a multi-region access point",
+    ),
+    ("acme--euc1-az1--x-s3", "is a directory bucket"),
+    ("acme--table-s3", "is a table bucket"),
+    (
+        "arn:aws:s3:eu-central-1:210987654321:accesspoint/acme",
+        "is an access point",
+    ),
+    (
+        "arn:aws:s3::210987654321:accesspoint/mfzwi23gnjvgw.mrap",
+        "is a multi-region access point",
+    ),
+    (
+        "arn:aws:s3-object-lambda:eu-central-1:210987654321:accesspoint/acme",
+        "is an Object Lambda access point",
+    ),
+    (
+        "mfzwi23gnjvgw.mrap.accesspoint.s3-global.amazonaws.com",
+        "is a multi-region access point",
+    ),
+    (
+        "acme-210987654321.s3-accesspoint.eu-central-1.amazonaws.com",
+        "is an access point",
+    ),
+    ("acme.s3.eu-central-1.amazonaws.com", "not a host's"),
+    ("arn:aws:s3:::acme", "what follows arn:aws:s3:::"),
 ];
 
 async fn must_take(org: &Org<'_>, mut settings: Value) {
@@ -142,8 +217,9 @@ async fn must_take(org: &Org<'_>, mut settings: Value) {
     assert_eq!(answer.status, 201, "{settings}: {}", answer.text);
 }
 
-/// By both routes that take settings.
-async fn must_refuse(org: &Org<'_>, settings: Value, field: &str) {
+/// By both routes that take settings; returns the sentence.
+async fn must_refuse(org: &Org<'_>, settings: Value, field: &str) -> String {
+    let mut told = String::new();
     for answer in [
         org.save(settings.clone()).await,
         org.test_of(settings.clone()).await,
@@ -151,7 +227,41 @@ async fn must_refuse(org: &Org<'_>, settings: Value, field: &str) {
         assert_eq!(answer.status, 422, "{settings}: {}", answer.text);
         let sentence = refused(&answer, 422, "invalid_request", &json!({"field": field}));
         assert!(sentence.contains(field), "{sentence}");
+        told = sentence;
     }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_bucket_is_refused_by_its_kind() {
+    let world = World::start().await;
+    let acme = world.org("acme").await;
+    for (name, kind) in OTHER_KINDS {
+        let told = must_refuse(&acme, settings_with(json!({"bucket": name})), "bucket").await;
+        assert!(
+            told.starts_with("bucket ") && told.contains(kind),
+            "{name}: {told}"
+        );
+        assert!(!told.contains(name), "{told}");
+        // What to give instead.
+        let instead = ["own name", "name of a general-purpose bucket", "bare name"];
+        assert!(instead.iter().any(|part| told.contains(part)), "{told}");
+        attacks::record("no bucket of one's own", name, &told);
+    }
+}
+
+/// A key can be used for buckets of its own region, whichever of the two is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_key_is_not_left_behind_in_its_region() {
+    let world = World::start().await;
+    let acme = world.org("acme").await;
+    let key = "arn:aws:kms:eu-central-1:210987654321:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    must_take(&acme, settings_with(json!({"kmsKeyArn": key}))).await;
+    let moved = json!({"region": "eu-west-1"});
+    must_refuse(&acme, settings_with(moved), "kmsKeyArn").await;
+    let without = json!({"region": "eu-west-1", "kmsKeyArn": null});
+    must_take(&acme, settings_with(without)).await;
+    assert_eq!(acme.config().await["kmsKeyArn"], json!(null));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,10 @@ mod worker;
 use serde_json::Value;
 
 use super::{Error, Owner, Tenant};
-use crate::{destination::Destination, ids::TestId};
+use crate::{
+    destination::{AccountId, Destination, KmsKeyArn},
+    ids::TestId,
+};
 
 pub use scheduler::{mark_unpublished, take_back_expired, take_unpublished};
 pub use worker::{Claimed, TestOutcome, claim, finish, give_back, renew};
@@ -41,10 +44,10 @@ pub async fn queue_of_stored(
 ) -> Result<Option<TestId>, Error> {
     let sql = "
         insert into connection_tests
-               (id, org_id, trigger, version, bucket, region, role_arn, prefix, reply_to,
-                correlation_id, published_at)
-        select $2, c.org_id, $3, c.version, c.bucket, c.region, c.role_arn, c.prefix, $4, $5,
-               now()
+               (id, org_id, trigger, version, bucket, region, role_arn, prefix, bucket_owner,
+                kms_key_arn, reply_to, correlation_id, published_at)
+        select $2, c.org_id, $3, c.version, c.bucket, c.region, c.role_arn, c.prefix,
+               c.bucket_owner, c.kms_key_arn, $4, $5, now()
           from export_configs c
          where c.org_id = $1
             on conflict do nothing";
@@ -71,13 +74,16 @@ pub async fn queue_of_provided(
 ) -> Result<(), Error> {
     let sql = "
         insert into connection_tests
-               (id, org_id, trigger, bucket, region, role_arn, prefix, published_at)
-        values ($2, $1, 'manual', $3, $4, $5, $6, now())";
+               (id, org_id, trigger, bucket, region, role_arn, prefix, bucket_owner, kms_key_arn,
+                published_at)
+        values ($2, $1, 'manual', $3, $4, $5, $6, $7, $8, now())";
     let Destination {
         bucket,
         region,
         role_arn,
         prefix,
+        bucket_owner,
+        kms_key_arn,
     } = provided;
     db.execute(
         sql,
@@ -88,6 +94,8 @@ pub async fn queue_of_provided(
             &region.as_str(),
             &role_arn.expose(),
             &prefix.as_str(),
+            &bucket_owner.as_ref().map(AccountId::as_str),
+            &kms_key_arn.as_ref().map(KmsKeyArn::as_str),
         ],
     )
     .await?;

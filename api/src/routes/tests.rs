@@ -123,6 +123,7 @@ async fn without_a_token_nothing_is_told() {
         ("GET", "/orgs/%ff/audit-export/runs?limit=x"),
         ("POST", "/orgs/acme/audit-export/runs"),
         ("GET", "/orgs/acme/audit-export/runs/x"),
+        ("GET", "/orgs/acme/audit-export/status"),
         ("POST", "/orgs/acme/audit-events"),
         ("PUT", "/orgs/acme"),
     ] {
@@ -149,6 +150,7 @@ async fn the_document_is_served_and_complete() {
         (TEST_CONNECTION, &["post"]),
         (RUNS, &["get", "post"]),
         (RUN, &["get"]),
+        (STATUS, &["get"]),
         (EVENTS, &["post"]),
         (ORG, &["put"]),
     ] {
@@ -158,7 +160,7 @@ async fn the_document_is_served_and_complete() {
         expected.sort();
         assert_eq!(found, expected, "{path}");
     }
-    assert_eq!(paths.len(), 6);
+    assert_eq!(paths.len(), 7);
     // Every reference leads somewhere.
     let text = served.to_string();
     for reference in text.split("\"$ref\":\"#/").skip(1) {

@@ -49,9 +49,11 @@ fn every_variable_has_a_row_with_its_default_and_no_row_is_idle() {
         .iter()
         .map(|(variable, _)| variable.as_str())
         .collect();
+    // Other tables are of fields, which begin with a small letter.
     let rows = README
         .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .filter(|(variable, _)| variable.starts_with(|c: char| c.is_ascii_uppercase()));
     for (variable, _) in rows.filter(|(variable, _)| !OF_LIBRARIES.contains(variable)) {
         assert!(known.contains(variable), "no program reads {variable}");
     }

@@ -1,0 +1,11 @@
+//! What handlers take out of a request. Every refusal is an [`ApiError`](crate::error::ApiError).
+
+mod body;
+mod json;
+mod org;
+mod path;
+
+pub use body::{BodyReader, read_body};
+pub use json::{JsonBody, OptionalJsonBody};
+pub use org::{MayExport, MayTest, OrgAdmin, OrgAdminBy};
+pub use path::PathParameter;

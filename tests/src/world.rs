@@ -1,5 +1,8 @@
 //! Everything that one test needs, for itself alone.
 
+mod aws;
+mod workers;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -11,16 +14,15 @@ use std::{
     time::Duration,
 };
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
-use clap::Parser;
-use local_aws::{LocalAws, OpenUpload, Options};
+pub use aws::{ACCESS_KEY_ID, PRINCIPAL_ARN, REGION, SECRET_ACCESS_KEY, sdk_config, sdk_config_of};
+use local_aws::{LocalAws, OpenUpload};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+pub use workers::Worker;
 
 use crate::{
     Customer, Org,
@@ -30,20 +32,11 @@ use crate::{
     database::Database,
     process::{Process, free_port},
     tokens,
-    wait::{PATIENCE, eventually},
+    wait::eventually,
 };
 
-/// The region of the exporter, and of buckets where a test says nothing else.
-pub const REGION: &str = "eu-central-1";
 /// How long the removal of database and vhost may take; what is left goes with the servers.
 const CLEANING_TIME: Duration = Duration::from_secs(10);
-/// The exporter's own identity.
-pub const PRINCIPAL_ARN: &str = "arn:aws:iam::111111111111:user/audit-export";
-/// Its access key.
-pub const ACCESS_KEY_ID: &str = "AKIAAUDITEXPORT";
-/// Its secret key.
-pub const SECRET_ACCESS_KEY: &str = "secret of the exporter";
-
 /// More requests in a minute than any test makes.
 const PLENTY: &str = "100000";
 
@@ -63,22 +56,6 @@ pub struct World {
     end: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     customers: AtomicU32,
-}
-
-/// A worker within this process.
-#[derive(Debug)]
-pub struct Worker {
-    drain: CancellationToken,
-    ended: CancellationToken,
-}
-
-impl Worker {
-    /// Ends it as SIGTERM would, and waits until it has ended.
-    pub async fn drain(self) {
-        self.drain.cancel();
-        let ended = tokio::time::timeout(PATIENCE, self.ended.cancelled()).await;
-        ended.expect("the worker drains");
-    }
 }
 
 impl World {
@@ -119,7 +96,7 @@ impl World {
         log_for_failures();
         let dir = TempDir::new().unwrap();
         let (database, broker, aws) =
-            tokio::join!(Database::create(), Vhost::create(), start_aws(&dir));
+            tokio::join!(Database::create(), Vhost::create(), aws::start(&dir));
         Self {
             api: Api::new(base),
             aws: Arc::new(aws),
@@ -168,86 +145,6 @@ impl World {
             api::config::Command::Serve(config) => *config,
             other => panic!("{other:?}"),
         }
-    }
-
-    /// Settings of a worker: leases, pauses and probes take a second where they would take a minute.
-    pub fn worker_config(&self) -> exporter::Config {
-        let arguments = [
-            "audit-export-exporter",
-            "--database-url",
-            self.database.url(),
-            "--amqp-url",
-            self.broker.amqp_url(),
-            "--s3-path-style",
-            "true",
-            "--lease",
-            "3",
-            "--retry-budget",
-            "2",
-            "--give-back",
-            "0.5",
-            "--probe-first",
-            "0.5",
-            "--probe-longest",
-            "1",
-            "--drain",
-            "10",
-        ];
-        exporter::Config::try_parse_from(arguments).expect("good settings")
-    }
-
-    /// Starts a worker within this process.
-    pub fn start_worker(&self) -> Worker {
-        self.start_worker_with(|_| {})
-    }
-
-    /// Starts a worker with changed settings.
-    pub fn start_worker_with(&self, change: impl FnOnce(&mut exporter::Config)) -> Worker {
-        self.start_worker_at(&sdk_config(&self.aws.endpoint()), change)
-    }
-
-    /// Starts a worker with another AWS.
-    pub fn start_worker_at(
-        &self,
-        aws: &SdkConfig,
-        change: impl FnOnce(&mut exporter::Config),
-    ) -> Worker {
-        let mut config = self.worker_config();
-        change(&mut config);
-        let worker = Worker {
-            drain: self.end.child_token(),
-            ended: CancellationToken::new(),
-        };
-        let (aws, drain, ended) = (aws.clone(), worker.drain.clone(), worker.ended.clone());
-        self.keep(tokio::spawn(async move {
-            exporter::run(config, aws, None, drain)
-                .await
-                .expect("the worker works");
-            ended.cancel();
-        }));
-        worker
-    }
-
-    /// Starts a worker as a process of its own, which can be killed and measured, with these
-    /// settings besides those of [`Self::worker_config`].
-    pub fn spawn_worker(&self, settings: &[(&str, &str)]) -> Process {
-        let endpoint = self.aws.endpoint();
-        let mut all = vec![
-            ("DATABASE_URL", self.database.url()),
-            ("AMQP_URL", self.broker.amqp_url()),
-            ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
-            ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
-            ("AWS_REGION", REGION),
-            ("AWS_ENDPOINT_URL_S3", &endpoint),
-            ("AWS_ENDPOINT_URL_STS", &endpoint),
-            ("AUDIT_EXPORT_S3_PATH_STYLE", "true"),
-            ("AUDIT_EXPORT_LEASE_SECONDS", "3"),
-            ("AUDIT_EXPORT_GIVE_BACK_SECONDS", "0.5"),
-            ("AUDIT_EXPORT_PROBE_FIRST_SECONDS", "0.5"),
-            ("AUDIT_EXPORT_DRAIN_SECONDS", "10"),
-        ];
-        all.extend_from_slice(settings);
-        Process::start("audit-export-exporter", &all, self.dir.path())
     }
 
     /// Starts an API as a process of its own, with these settings besides those of the API that
@@ -404,45 +301,6 @@ async fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     (listener, base)
-}
-
-async fn start_aws(dir: &TempDir) -> LocalAws {
-    let state = json!({
-        "region": REGION,
-        "users": [{
-            "arn": PRINCIPAL_ARN,
-            "accessKeyId": ACCESS_KEY_ID,
-            "secretAccessKey": SECRET_ACCESS_KEY,
-        }],
-    });
-    let state: local_aws::State = serde_json::from_value(state).unwrap();
-    let options = Options {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        data_dir: dir.path().join("s3"),
-        state: state.into(),
-        write_log: None,
-    };
-    LocalAws::start(options).await.expect("S3 and STS start")
-}
-
-/// The exporter's identity at an endpoint of S3 and STS. Nothing of it comes from the environment.
-pub fn sdk_config(endpoint: &str) -> SdkConfig {
-    sdk_config_of(endpoint, ACCESS_KEY_ID, SECRET_ACCESS_KEY)
-}
-
-/// Anybody's identity at an endpoint of S3 and STS.
-pub fn sdk_config_of(endpoint: &str, access_key_id: &str, secret_access_key: &str) -> SdkConfig {
-    let credentials = Credentials::builder()
-        .access_key_id(access_key_id)
-        .secret_access_key(secret_access_key)
-        .provider_name("tests")
-        .build();
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(REGION))
-        .endpoint_url(endpoint)
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .build()
 }
 
 /// Logs what `RUST_LOG` says, warnings by default, to where a failed test shows it.

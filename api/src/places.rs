@@ -33,12 +33,12 @@ pub(crate) struct Places {
 
 #[derive(Debug)]
 struct Seat {
-    use_: Mutex<Use>,
+    activity: Mutex<Activity>,
     lost: CancellationToken,
 }
 
 #[derive(Debug)]
-struct Use {
+struct Activity {
     /// Requests that are being worked on.
     requests: usize,
     /// When the last one ended, or the connection began.
@@ -46,8 +46,8 @@ struct Use {
 }
 
 impl Seat {
-    fn lock(&self) -> MutexGuard<'_, Use> {
-        self.use_.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Activity> {
+        self.activity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Since when nothing has been asked, where that is so and has been for a while.
@@ -85,7 +85,7 @@ impl Places {
             }
         };
         let seat = Arc::new(Seat {
-            use_: Mutex::new(Use {
+            activity: Mutex::new(Activity {
                 requests: 0,
                 since: Instant::now(),
             }),

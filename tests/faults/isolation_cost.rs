@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, time::Instant};
 
 use common::{
-    db::{self, Tenant, export_configs},
+    db::{
+        self, Tenant,
+        export_configs::{self, FIND},
+    },
     ids::OrgId,
 };
 use harness::{World, report, servers};
@@ -11,18 +14,6 @@ use harness::{World, report, servers};
 /// Reads of each kind in a round, and rounds; the medians are compared.
 const READS: u32 = 500;
 const ROUNDS: usize = 9;
-
-/// The query of `export_configs::find`, as it would be made without row-level security: by the owner of
-/// the tables, who is exempt, and without a transaction around it.
-const PLAIN: &str = "
-    select c.id, c.org_id, c.bucket, c.region, c.role_arn, c.prefix, c.enabled, c.version,
-           c.last_tested_at, c.last_test_ok, c.last_error, c.last_exported_at,
-           c.created_at, c.updated_at,
-           o.external_id, delivery_state(c, s) as state, s.pause_error, s.next_probe_at
-      from export_configs c
-      join orgs o on o.id = c.org_id
-      join export_state s on s.org_id = c.org_id
-     where c.org_id = $1";
 
 fn median(mut micros: Vec<f64>) -> f64 {
     micros.sort_by(f64::total_cmp);
@@ -39,7 +30,9 @@ async fn of_a_read() {
     let pool = db::pool(world.database.url(), "a test", 1).unwrap();
     let confined = pool.get().await.unwrap();
     let owner = world.database.client().await;
-    let plain = owner.prepare(PLAIN).await.unwrap();
+    // As it would be without row-level security: the owner of the tables is exempt, and a statement
+    // needs no transaction around it.
+    let plain = owner.prepare(FIND).await.unwrap();
 
     let per_read = |began: Instant| began.elapsed().as_secs_f64() * 1e6 / f64::from(READS);
     let (mut without, mut with, mut in_turn) = (Vec::new(), Vec::new(), Vec::new());

@@ -99,21 +99,23 @@ fn config(row: &Row) -> Result<ExportConfig, Error> {
     })
 }
 
+/// The statement of [`find`], for whoever measures or explains it.
+pub const FIND: &str = "
+    select c.id, c.org_id, c.bucket, c.region, c.role_arn, c.prefix, c.bucket_owner, c.kms_key_arn,
+           c.enabled, c.version, c.revision, c.last_tested_at, c.last_test_ok, c.last_error,
+           c.last_exported_at, c.created_at, c.updated_at, o.external_id,
+           delivery_state(c, s) as state, s.pause_error, s.next_probe_at
+      from export_configs c
+      join orgs o on o.id = c.org_id
+      join export_state s on s.org_id = c.org_id
+     where c.org_id = $1";
+
 /// The organisation's config, if it has one.
 ///
 /// # Errors
 /// Postgres's.
 pub async fn find(db: &Tenant<'_>) -> Result<Option<ExportConfig>, Error> {
-    let sql = "
-        select c.id, c.org_id, c.bucket, c.region, c.role_arn, c.prefix, c.bucket_owner,
-               c.kms_key_arn, c.enabled, c.version, c.revision, c.last_tested_at, c.last_test_ok, c.last_error, c.last_exported_at,
-               c.created_at, c.updated_at,
-               o.external_id, delivery_state(c, s) as state, s.pause_error, s.next_probe_at
-          from export_configs c
-          join orgs o on o.id = c.org_id
-          join export_state s on s.org_id = c.org_id
-         where c.org_id = $1";
-    db.query_opt(sql, &[db.org()])
+    db.query_opt(FIND, &[db.org()])
         .await?
         .as_ref()
         .map(config)
@@ -130,12 +132,12 @@ pub enum StartFrom {
     Now,
 }
 
-/// What an admin asks to save. `None` leaves a setting as it is, or as new configs have it.
+/// What is to be saved.
 #[derive(Debug)]
 pub struct Change {
     /// Where events are to go.
     pub destination: Destination,
-    /// New: true.
+    /// `None`: as it is, and true for a new config.
     pub enabled: Option<bool>,
     /// Only for the organisation's first config; there: the beginning.
     pub start_from: Option<StartFrom>,
@@ -315,6 +317,7 @@ pub async fn delete<E: From<Error>>(
     Ok(true)
 }
 
+/// Settings as they stand in the organisation's audit log.
 fn shown(destination: &Destination, enabled: bool) -> Value {
     let mut shown = system_events::shown(destination);
     shown["enabled"] = enabled.into();

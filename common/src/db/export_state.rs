@@ -200,36 +200,38 @@ pub struct Status {
     pub next_run_at: Option<Timestamp>,
 }
 
+/// The statement of [`status`], for whoever measures or explains it.
+pub const STATUS: &str = "
+    select case when c.id is not null then delivery_state(c, s) end as state, s.pause_error, s.paused_at, s.next_probe_at,
+           s.cursor_seq, c.last_exported_at, c.last_error,
+           case when e.seq is null then 0 else q.next_seq - 1 - s.cursor_seq end
+               as pending_events,
+           case when e.seq is null then 0
+                else q.total_bytes - (e.end_bytes - octet_length(e.line) - 1) end
+               as pending_bytes,
+           e.recorded_at as oldest_at,
+           extract(epoch from now() - e.recorded_at)::bigint as oldest_age,
+           r.id as run_id,
+           case when r.state = 'running' then null
+                else coalesce(r.not_before, s.next_check_at) end as next_run_at
+      from export_state s
+      join org_sequences q on q.org_id = s.org_id
+      left join export_configs c on c.org_id = s.org_id
+      left join export_runs r on r.org_id = s.org_id and r.state in ('queued', 'running')
+      left join lateral (
+          select a.seq, a.recorded_at, a.end_bytes, a.line from audit_events a
+           where a.org_id = s.org_id and a.seq > s.cursor_seq
+           order by a.seq
+           limit 1) e on true
+     where s.org_id = $1";
+
 /// How the organisation's delivery stands. It costs the same whatever is pending: numbers and sizes are
 /// differences of running totals.
 ///
 /// # Errors
 /// Postgres's.
 pub async fn status(db: &Tenant<'_>) -> Result<Option<Status>, Error> {
-    let sql = "
-        select case when c.id is not null then delivery_state(c, s) end as state, s.pause_error, s.paused_at, s.next_probe_at,
-               s.cursor_seq, c.last_exported_at, c.last_error,
-               case when e.seq is null then 0 else q.next_seq - 1 - s.cursor_seq end
-                   as pending_events,
-               case when e.seq is null then 0
-                    else q.total_bytes - (e.end_bytes - octet_length(e.line) - 1) end
-                   as pending_bytes,
-               e.recorded_at as oldest_at,
-               extract(epoch from now() - e.recorded_at)::bigint as oldest_age,
-               r.id as run_id,
-               case when r.state = 'running' then null
-                    else coalesce(r.not_before, s.next_check_at) end as next_run_at
-          from export_state s
-          join org_sequences q on q.org_id = s.org_id
-          left join export_configs c on c.org_id = s.org_id
-          left join export_runs r on r.org_id = s.org_id and r.state in ('queued', 'running')
-          left join lateral (
-              select a.seq, a.recorded_at, a.end_bytes, a.line from audit_events a
-               where a.org_id = s.org_id and a.seq > s.cursor_seq
-               order by a.seq
-               limit 1) e on true
-         where s.org_id = $1";
-    let row = db.query_opt(sql, &[db.org()]).await?;
+    let row = db.query_opt(STATUS, &[db.org()]).await?;
     Ok(row.map(|row| Status {
         state: row
             .get::<_, Option<&str>>("state")
@@ -261,10 +263,8 @@ pub struct Due {
     pub tests: Vec<(OrgId, TestId)>,
 }
 
-/// Looks at the organisations whose time has come and sets when each is looked at next. One that is
-/// active and has something pending, be it an upload that was left open within the hour, gets a run; one that waits for a test and has none under way
-/// gets a test. At most `limit` organisations a call; none that another replica has in hand. What is
-/// queued counts as published: the caller publishes it now.
+/// Looks at the organisations whose time has come, at most `limit` a call, and queues what is due for
+/// them: runs and tests. What is queued counts as published: the caller publishes it now.
 ///
 /// # Errors
 /// Postgres's.

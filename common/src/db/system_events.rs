@@ -65,8 +65,8 @@ impl Author {
         }
     }
 
-    /// A person, as the token's issuer names him or her, with the role in the organisation; the
-    /// address that the request came from, and the client's `User-Agent`.
+    /// A person, as the token's issuer names him or her; the address that the request came from, and
+    /// the client's `User-Agent`.
     #[must_use]
     pub fn user(id: &str, address: Option<&str>, user_agent: Option<&str>) -> Self {
         let mut context = Map::new();

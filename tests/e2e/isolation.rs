@@ -3,6 +3,7 @@
 
 mod functions;
 mod queries;
+mod roles;
 mod rows;
 
 use harness::{World, events::events};

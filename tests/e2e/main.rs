@@ -10,6 +10,7 @@ mod append;
 mod auth;
 mod broker;
 mod clock;
+mod confused_deputy;
 mod crash;
 mod crash_points;
 mod dependencies;

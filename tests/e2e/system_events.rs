@@ -132,6 +132,17 @@ async fn the_life_of_a_configuration_is_told_and_exported() {
     acme.wait_for_state("active").await;
     let last = told.last().unwrap()["seq"].as_i64().unwrap();
     acme.wait_until_delivered(&customer, last).await;
+    let client = world.database.client().await;
+    let sql = "select line from audit_events where org_id = 'acme' and seq <= $1 order by seq";
+    let rows = client.query(sql, &[&last]).await.unwrap();
+    let recorded: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let objects = customer.bucket().exports("acme");
+    let texts: Vec<String> = objects
+        .iter()
+        .map(|(_, object)| object.unzipped())
+        .collect();
+    let exported: Vec<&str> = texts.iter().flat_map(|text| text.lines()).collect();
+    assert_eq!(exported[..recorded.len()], recorded);
 }
 
 #[tokio::test(flavor = "multi_thread")]

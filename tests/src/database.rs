@@ -41,6 +41,11 @@ impl Database {
         &self.url
     }
 
+    /// Its URL for the owner of its tables.
+    pub fn owner_url(&self) -> &str {
+        &self.owner_url
+    }
+
     /// A connection to it as the owner of its tables, who sees the rows of all organisations.
     pub async fn client(&self) -> Client {
         connect(&self.owner_url).await

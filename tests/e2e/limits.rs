@@ -22,7 +22,7 @@ pub(crate) const AT_ONCE: Duration = Duration::from_secs(2);
 /// A wait for a lock or a connection, and one more behind the first.
 const IN_TIME: Duration = Duration::from_secs(10);
 
-async fn server() -> Client {
+pub(crate) async fn server() -> Client {
     let connecting =
         tokio_postgres::connect(&required("AUDIT_EXPORT_TEST_SUPERUSER_URL"), NoTls).await;
     let (client, connection) = connecting.expect("Postgres answers");
@@ -32,7 +32,7 @@ async fn server() -> Client {
 
 /// A statement for the server when the test has ended, however it ends. It is made before the world,
 /// so that the world has gone by then.
-struct AtEnd(String);
+pub(crate) struct AtEnd(pub(crate) String);
 
 impl Drop for AtEnd {
     fn drop(&mut self) {

@@ -45,6 +45,8 @@ async fn the_life_of_a_configuration_is_told_and_exported() {
     let as_kim = |method: &str, path: &str| {
         let path = format!("/orgs/acme/audit-export/{path}");
         let request = world.api.ask(method, &path).token(&kim);
+        // Nobody stands before this API who could be believed.
+        let request = request.header("x-forwarded-for", "203.0.113.66");
         request.header("user-agent", "a browser")
     };
 
@@ -143,6 +145,27 @@ async fn the_life_of_a_configuration_is_told_and_exported() {
         .collect();
     let exported: Vec<&str> = texts.iter().flat_map(|text| text.lines()).collect();
     assert_eq!(exported[..recorded.len()], recorded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_the_address_is_the_one_that_the_proxy_saw() {
+    let world = World::start_with(|config| {
+        config.system_events = true;
+        config.trusted_proxies = 1;
+    })
+    .await;
+    let acme = world.org("acme").await;
+    let settings = world.customer(&acme).settings();
+    let save = acme.ask("POST", "/audit-export/config");
+    let save = save.header("x-forwarded-for", "203.0.113.66, 198.51.100.7");
+    save.json(&settings).send().await.expect(201);
+    let told = own_events(&world, &acme, 1).await;
+    assert_eq!(told[0]["context"]["location"], "198.51.100.7", "{told:?}");
+    attacks::record(
+        "forged events",
+        "an address in X-Forwarded-For that the client has made up",
+        "the log names the address that the operator's own proxy saw, or the connection's",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,6 +56,13 @@ impl Database {
         connect(&self.url).await
     }
 
+    /// A connection to it as some other role.
+    pub async fn client_of(&self, role: &str) -> Client {
+        let mut url: reqwest::Url = self.url.parse().unwrap();
+        url.set_username(role).unwrap();
+        connect(url.as_str()).await
+    }
+
     /// Removes it, whoever is connected; best effort.
     pub async fn drop_now(&self) {
         let server = connect(&required("DATABASE_OWNER_URL")).await;

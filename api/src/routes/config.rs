@@ -178,12 +178,7 @@ pub(super) async fn show(
         (status = 404, body = ErrorBody),
         (status = 412, body = ErrorBody, description = "`precondition_failed`: somebody else has saved since"),
         (status = 422, body = ErrorBody, description = "`invalid_request` or `start_from_not_first`"),
-        (
-            status = 429,
-            body = ErrorBody,
-            description = "`rate_limited`: the organisation, or the caller, asked too often",
-            headers(("Retry-After" = u64, description = "Seconds until it is let through")),
-        ),
+        (status = 429, body = ErrorBody, description = "`rate_limited`: the organisation, or the caller, asked too often"),
     ),
 )]
 pub(super) async fn save(

@@ -57,12 +57,7 @@ pub(super) struct AuditExportTestResult {
         (status = 200, body = AuditExportTestResult, description = "The test ended, well or not"),
         (status = 404, body = ErrorBody, description = "`not_configured` with an empty body, or `not_found`"),
         (status = 422, body = ErrorBody),
-        (
-            status = 429,
-            body = ErrorBody,
-            description = "`rate_limited`: the organisation, or the caller, asked too often",
-            headers(("Retry-After" = u64, description = "Seconds until it is let through")),
-        ),
+        (status = 429, body = ErrorBody, description = "`rate_limited`: the organisation, or the caller, asked too often"),
         (status = 503, body = ErrorBody, description = "`broker_unavailable`, `overloaded`, `database_unavailable`, `auth_unavailable` or `shutting_down`: try again after `Retry-After`"),
         (status = 504, body = ErrorBody, description = "`test_timed_out`: no worker answered"),
     ),

@@ -1,7 +1,7 @@
 //! Encryption with a KMS key: the one that the config names, or the bucket's own.
 
 use harness::{
-    World, attacks,
+    Customer, Org, World, attacks,
     events::{events, noise_events},
     world::{REGION, sdk_config_of},
 };
@@ -12,13 +12,19 @@ use super::{failed_in, with_key};
 const GENERATE: &str = "kms:GenerateDataKey";
 const DECRYPT: &str = "kms:Decrypt";
 
+/// An organisation and its customer, who has a key.
+async fn org_with_key(world: &World) -> (Org<'_>, Customer, String) {
+    let acme = world.org("acme").await;
+    let customer = world.customer(&acme);
+    let key = customer.add_key();
+    (acme, customer, key)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_role_lacks_on_the_key_is_found_in_its_stage() {
     let world = World::start().await;
     world.start_worker();
-    let acme = world.org("acme").await;
-    let customer = world.customer(&acme);
-    let key = customer.add_key();
+    let (acme, customer, key) = org_with_key(&world).await;
     let test = async || acme.test_of(with_key(&customer, &key)).await.expect(200);
 
     let sentence = failed_in(&test().await, "put_object");
@@ -63,9 +69,7 @@ async fn what_the_role_lacks_on_the_key_is_found_in_its_stage() {
 async fn every_object_is_encrypted_with_the_key_that_the_config_names() {
     let world = World::start().await;
     world.start_worker();
-    let acme = world.org("acme").await;
-    let customer = world.customer(&acme);
-    let key = customer.add_key();
+    let (acme, customer, key) = org_with_key(&world).await;
     customer.allow_key(&key, &[GENERATE, DECRYPT]);
     // Its policy takes nothing else, as many do.
     let demand = json!([{
@@ -132,9 +136,7 @@ async fn every_object_is_encrypted_with_the_key_that_the_config_names() {
 async fn a_key_that_is_disabled_pauses_delivery_until_it_is_enabled() {
     let world = World::start().await;
     world.start_worker();
-    let acme = world.org("acme").await;
-    let customer = world.customer(&acme);
-    let key = customer.add_key();
+    let (acme, customer, key) = org_with_key(&world).await;
     customer.allow_key(&key, &[GENERATE, DECRYPT]);
     acme.save(with_key(&customer, &key)).await.expect(201);
     acme.wait_for_state("active").await;
@@ -155,9 +157,7 @@ async fn a_key_that_is_disabled_pauses_delivery_until_it_is_enabled() {
 async fn the_buckets_own_key_is_told_from_the_configs() {
     let world = World::start().await;
     world.start_worker();
-    let acme = world.org("acme").await;
-    let customer = world.customer(&acme);
-    let key = customer.add_key();
+    let (acme, customer, key) = org_with_key(&world).await;
     customer.set_default_key(&key);
     let result = acme.test_of(customer.settings()).await.expect(200);
     let sentence = failed_in(&result, "put_object");

@@ -226,12 +226,7 @@ pub(super) async fn list(
         (status = 202, body = Run, headers(("Location" = String, description = "The run"))),
         (status = 404, body = ErrorBody),
         (status = 409, body = ErrorBody, description = "`run_in_progress` or `not_active`"),
-        (
-            status = 429,
-            body = ErrorBody,
-            description = "`rate_limited`: the organisation, or the caller, asked too often",
-            headers(("Retry-After" = u64, description = "Seconds until it is let through")),
-        ),
+        (status = 429, body = ErrorBody, description = "`rate_limited`: the organisation, or the caller, asked too often"),
     ),
 )]
 pub(super) async fn start(

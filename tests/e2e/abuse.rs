@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod heads;
+mod hosts;
 mod http2;
 mod overload;
 mod rates;

@@ -202,16 +202,27 @@ impl Sessions {
     }
 
     fn client(&self, destination: &Destination, credentials: Credentials) -> aws_sdk_s3::Client {
-        let config = aws_sdk_s3::config::Builder::from(&self.base)
-            .region(Region::new(destination.region.as_str().to_owned()))
+        let config = addressing(&self.base, destination, self.path_style)
             .credentials_provider(credentials)
-            .force_path_style(self.path_style)
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts(self.request_timeout))
             .time_source(self.clock.clone())
             .build();
         aws_sdk_s3::Client::from_conf(config)
     }
+}
+
+/// Where requests for a destination go: to the operator's endpoint, or AWS's for the region. A name
+/// with dots would make several labels of the host's name, for which AWS's certificates are not
+/// good: it always stands in the path.
+fn addressing(
+    base: &SdkConfig,
+    destination: &Destination,
+    path_style: bool,
+) -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::config::Builder::from(base)
+        .region(Region::new(destination.region.as_str().to_owned()))
+        .force_path_style(path_style || destination.bucket.as_str().contains('.'))
 }
 
 /// After how long a session is replaced, by what seems to be left of its life. The clocks may differ,
@@ -264,6 +275,9 @@ fn session_name(org: &OrgId) -> String {
     let shown: String = org.as_str().chars().take(40).collect();
     format!("audit-export-{shown}-{hash}")
 }
+
+#[cfg(test)]
+mod hosts;
 
 #[cfg(test)]
 mod tests {

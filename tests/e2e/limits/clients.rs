@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use harness::{World, tokens, within};
+use harness::{World, attacks, tokens, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -49,6 +49,11 @@ async fn bodies_that_never_end_are_given_up_and_hold_nothing_back() {
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
         assert!(answer.contains("\"code\":\"request_timeout\""), "{answer}");
     }
+    attacks::record(
+        "abuse",
+        "forty bodies at once that never end",
+        "408 each; another organisation did not notice",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,4 +83,9 @@ async fn a_client_that_takes_no_answer_is_cut_off() {
     assert!(cut_off.is_some(), "the connection is still there");
     assert!(longest < AT_ONCE, "beta waited for {longest:?}");
     drop(answers);
+    attacks::record(
+        "abuse",
+        "2,000 answers asked for and none taken",
+        "the connection is cut; another organisation did not notice",
+    );
 }

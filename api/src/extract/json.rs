@@ -68,7 +68,11 @@ fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     ))
 }
 
-fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+/// Reads a body.
+///
+/// # Errors
+/// It is not JSON, or not of the right form.
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| ApiError::InvalidJson("the body is not JSON: it is not UTF-8".to_owned()))?;
     // Whether it is JSON comes first: serde_json calls some values of a wrong type syntax errors.
@@ -97,7 +101,8 @@ fn not_an_object() -> ApiError {
 /// role ARN in the wrong place must not come back.
 fn data_error(path: &str, text: &str) -> ApiError {
     let text = text.rsplit_once(" at line ").map_or(text, |(text, _)| text);
-    let (found, expected) = match text.split_once(", expected ") {
+    // What comes last is serde's own; what was found may hold anything, also these words.
+    let (found, expected) = match text.rsplit_once(", expected ") {
         Some((found, expected)) => (found, Some(expected)),
         None => (text, None),
     };
@@ -118,6 +123,10 @@ fn data_error(path: &str, text: &str) -> ApiError {
     }
     match (path, expected) {
         ("." | "?", _) => not_an_object(),
+        (path, _) if !is_plain_name(path) => ApiError::InvalidRequest {
+            field: None,
+            message: "the body has a field that is not as expected".to_owned(),
+        },
         (path, Some(expected)) => ApiError::field(path, format!("{path} must be {expected}")),
         (path, None) => ApiError::field(path, format!("{path} is not as expected")),
     }
@@ -208,6 +217,16 @@ mod tests {
                 r#"{"bucket":"a","bucket":"arn:secret"}"#,
                 Some("bucket"),
                 "bucket is given twice",
+            ),
+            (
+                r#"{"enabled":"no, expected arn:secret"}"#,
+                Some("enabled"),
+                "enabled must be a boolean",
+            ),
+            (
+                r#"{"x`, expected arn:secret":1}"#,
+                None,
+                "the body has a field that is not known; known are",
             ),
             (
                 r#"{"startFrom":1}"#,

@@ -35,15 +35,17 @@ pub fn author(caller: &Caller, parts: &Parts, proxies: usize) -> Author {
 
 /// The address that the outermost of our own proxies saw. What stands before it was sent by the client,
 /// who may have made it up.
-fn forwarded(headers: &HeaderMap, proxies: usize) -> Option<IpAddr> {
-    let told: Vec<&str> = headers
+pub(crate) fn forwarded(headers: &HeaderMap, proxies: usize) -> Option<IpAddr> {
+    // Bytes, since an entry that is no text counts, too: the client's could otherwise take the place
+    // of one that our proxy has added to the same line.
+    let told: Vec<&[u8]> = headers
         .get_all(FORWARDED_FOR)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .collect();
     let at = told.len().checked_sub(proxies)?;
-    told.get(at)?.trim().parse().ok()
+    let entry = std::str::from_utf8(told.get(at)?).ok()?;
+    entry.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -64,5 +66,17 @@ mod tests {
         assert_eq!(seen(2).as_deref(), Some("2.2.2.2"));
         assert_eq!(seen(3).as_deref(), Some("1.1.1.1"));
         assert_eq!(seen(4), None);
+    }
+
+    #[test]
+    fn what_is_no_text_takes_nobodys_place() {
+        let mut headers = HeaderMap::new();
+        headers.append(FORWARDED_FOR, HeaderValue::from_static("6.6.6.6"));
+        let line = HeaderValue::from_bytes(b"\xff, 2.2.2.2").unwrap();
+        headers.append(FORWARDED_FOR, line);
+        let seen = |proxies| forwarded(&headers, proxies).map(|address| address.to_string());
+        assert_eq!(seen(1).as_deref(), Some("2.2.2.2"));
+        assert_eq!(seen(2), None);
+        assert_eq!(seen(3).as_deref(), Some("6.6.6.6"));
     }
 }

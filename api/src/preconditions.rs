@@ -51,14 +51,22 @@ impl<S: Sync> FromRequestParts<S> for Preconditions {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        Ok(Self {
-            matches: tags(&parts.headers, &IF_MATCH, "If-Match")?,
-            none_matches: tags(&parts.headers, &IF_NONE_MATCH, "If-None-Match")?,
-        })
+        Self::of(&parts.headers)
     }
 }
 
 impl Preconditions {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// A header that is neither `*` nor a list of tags.
+    pub fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        Ok(Self {
+            matches: tags(headers, &IF_MATCH, "If-Match")?,
+            none_matches: tags(headers, &IF_NONE_MATCH, "If-None-Match")?,
+        })
+    }
+
     /// Whether they hold for what is there now.
     ///
     /// # Errors
@@ -125,6 +133,8 @@ fn read(text: &str) -> Option<Tags> {
     if rest == "*" {
         return Some(Tags::Any);
     }
+    // Lists may hold empty elements, also at either end.
+    rest = rest.trim_start_matches([' ', '\t', ',']);
     let mut tags = Vec::new();
     loop {
         let (weak, quoted) = match rest.strip_prefix("W/") {
@@ -138,7 +148,6 @@ fn read(text: &str) -> Option<Tags> {
         if rest.is_empty() {
             return Some(Tags::These(tags));
         }
-        // Lists may hold empty elements.
         rest = rest.strip_prefix(',')?.trim_start_matches([' ', '\t', ',']);
         if rest.is_empty() {
             return Some(Tags::These(tags));
@@ -175,6 +184,7 @@ mod tests {
             ("\"x\", \"a.1\"", "ok", FAILED),
             ("\"x,y\",\"a.1\"", "ok", FAILED),
             ("\"x\",,\"a.1\",", "ok", FAILED),
+            (" ,, \"a.1\"", "ok", FAILED),
             ("*", "ok", FAILED),
             ("\"a.2\"", FAILED, FAILED),
             ("\"A.1\"", FAILED, FAILED),
@@ -186,6 +196,7 @@ mod tests {
             ("w/\"a.1\"", INVALID, INVALID),
             ("\"a.1\" \"b\"", INVALID, INVALID),
             ("*, \"a.1\"", INVALID, INVALID),
+            (",", INVALID, INVALID),
             ("", INVALID, INVALID),
         ] {
             let headers = [(IF_MATCH, value)];

@@ -45,6 +45,9 @@ pub enum InvalidJob {
     /// Not JSON, or not of the documented form.
     #[error("the message is not a job: {}", problem(.0))]
     Malformed(#[from] serde_json::Error),
+    /// An array of what an object's members would be, which is not documented.
+    #[error("the message is not a job: it must be a JSON object")]
+    NotAnObject,
     /// Of a version this program does not know.
     #[error("the message has version {0}, this program knows {VERSION}")]
     Version(u32),
@@ -92,6 +95,8 @@ impl Job {
             {
                 Err(InvalidJob::Version(version))
             }
+            // An array of all values in order would do for serde, too.
+            _ if !body.trim_ascii_start().starts_with(b"{") => Err(InvalidJob::NotAnObject),
             _ => Ok(job),
         }
     }
@@ -295,6 +300,11 @@ mod tests {
                 "{body:?}"
             );
         }
+        let array = format!(r#"["export",1,"acme","{ID}"]"#);
+        assert!(matches!(
+            Job::decode(array.as_bytes()),
+            Err(InvalidJob::NotAnObject)
+        ));
         for body in [
             r#""hunter2""#,
             r#"{"type":"hunter2, expected hunter2"}"#,

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     db::connection_tests::ReplyTo,
-    jobs::{InvalidJob, Job},
+    jobs::Job,
     queue::{self, ConnectError, Properties, Reconnect, topology, topology::JobQueue},
 };
 use futures_util::StreamExt;
@@ -193,9 +193,7 @@ fn start(
 async fn work(context: &Context, delivery: &Delivery) -> Disposition {
     let job = match Job::decode(&delivery.data) {
         Ok(job) => job,
-        Err(error @ (InvalidJob::Malformed(_) | InvalidJob::Version(_))) => {
-            return Disposition::DeadLetter(error.to_string());
-        }
+        Err(error) => return Disposition::DeadLetter(error.to_string()),
     };
     let reply_to = reply_to(&delivery.properties);
     match job {

@@ -38,7 +38,11 @@ fn has_rfc3339_shape(text: &[u8]) -> bool {
         }
         _ => rest,
     };
-    matches(date_time, DATE_TIME) && (matches!(offset, b"Z" | b"z") || matches(offset, OFFSET))
+    // jiff also takes offsets of a day and more.
+    let in_range =
+        |offset: &[u8]| &offset[1..3] <= b"23".as_slice() && &offset[4..6] <= b"59".as_slice();
+    let is_offset = matches!(offset, b"Z" | b"z") || matches(offset, OFFSET) && in_range(offset);
+    matches(date_time, DATE_TIME) && is_offset
 }
 
 #[cfg(test)]
@@ -94,6 +98,9 @@ mod tests {
             "1769903999",
             "now",
             "2026-01-31T23:59:59+99:99",
+            "2026-01-31T23:59:59+24:00",
+            "2026-01-31T23:59:59-25:59",
+            "2026-01-31T23:59:59+01:60",
             "２026-01-31T23:59:59Z",
         ] {
             assert_eq!(rfc3339(text), None, "{text}");

@@ -14,7 +14,6 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
 };
 use reqwest::{Client, Url, redirect};
-use serde::Deserialize;
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep},
@@ -224,10 +223,6 @@ impl Jwks {
     }
 
     async fn fetch(&self) -> Result<Vec<serde_json::Value>, FetchError> {
-        #[derive(Deserialize)]
-        struct Set {
-            keys: Vec<serde_json::Value>,
-        }
         let mut response = self.client.get(self.url.0.clone()).send().await?;
         if !response.status().is_success() {
             return Err(FetchError::Status(response.status()));
@@ -239,8 +234,14 @@ impl Jwks {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(serde_json::from_slice::<Set>(&body)?.keys)
+        Ok(read_set(&body)?)
     }
+}
+
+/// Read as an object first: for serde an array that holds an array of keys would do, too.
+fn read_set(document: &[u8]) -> Result<Vec<serde_json::Value>, serde_json::Error> {
+    let mut set: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(document)?;
+    serde_json::from_value(set.remove("keys").unwrap_or_default())
 }
 
 #[derive(Debug, thiserror::Error)]

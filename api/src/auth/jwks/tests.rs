@@ -208,6 +208,7 @@ async fn known_keys_outlive_an_outage() {
     for broken in [
         "<html>".to_owned(),
         "{}".to_owned(),
+        "[[]]".to_owned(),
         " ".repeat(MAX_ANSWER_BYTES + 1),
     ] {
         provider.answer(StatusCode::OK, broken);

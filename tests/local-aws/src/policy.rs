@@ -219,20 +219,49 @@ impl Statement {
     }
 }
 
+/// What a part of a pattern stands for.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    AnyText,
+    AnyCharacter,
+    Character(char),
+}
+
+/// The parts of a pattern. `${*}`, `${?}` and `${$}` are these characters themselves: see
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-specialchars>.
+fn parts(pattern: &str) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut rest = pattern.chars();
+    while let Some(c) = rest.next() {
+        let mut ahead = rest.clone();
+        let next = [ahead.next(), ahead.next(), ahead.next()];
+        parts.push(match (c, next) {
+            ('$', [Some('{'), Some(c @ ('*' | '?' | '$')), Some('}')]) => {
+                rest = ahead;
+                Part::Character(c)
+            }
+            ('*', _) => Part::AnyText,
+            ('?', _) => Part::AnyCharacter,
+            (c, _) => Part::Character(c),
+        });
+    }
+    parts
+}
+
 /// Whether the text fits the pattern, in which `*` stands for any text and `?` for one character.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), text.chars().collect());
+    let pattern = parts(pattern);
+    let text: Vec<char> = text.chars().collect();
     let (mut p, mut t) = (0, 0);
     // Where to go on if the text behind the last star does not fit: one more character for the star.
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
         match pattern.get(p) {
-            Some('*') => {
+            Some(Part::AnyText) => {
                 retry = Some((p, t));
                 p += 1;
             }
-            Some(&wanted) if wanted == '?' || wanted == text[t] => {
+            Some(&wanted) if [Part::AnyCharacter, Part::Character(text[t])].contains(&wanted) => {
                 p += 1;
                 t += 1;
             }
@@ -246,7 +275,7 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
             }
         }
     }
-    pattern[p..].iter().all(|&rest| rest == '*')
+    pattern[p..].iter().all(|&rest| rest == Part::AnyText)
 }
 
 fn one_or_many<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>

@@ -219,6 +219,12 @@ fn wildcards() {
         ("*ab", "aab", true),
         ("", "a", false),
         ("a**", "a", true),
+        ("a${*}c", "a*c", true),
+        ("a${*}c", "abc", false),
+        ("${*}*", "*b", true),
+        ("a${?}${$}", "a?$", true),
+        ("a${?}", "ab", false),
+        ("${b}", "${b}", true),
     ] {
         assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
     }

@@ -14,7 +14,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use limits::Limits;
 
-use crate::auth::{JwksUrl, MIN_SECRET_BYTES, Role};
+use crate::{
+    auth::{JwksUrl, MIN_SECRET_BYTES, Role},
+    setup::PrincipalArn,
+};
 
 /// The REST API of audit-export, which exports audit logs to the customers' own S3 buckets.
 #[derive(Debug, Parser)]
@@ -149,14 +152,15 @@ pub struct Config {
         value_parser = clap::value_parser!(u32).range(1..=300)
     )]
     pub test_timeout_seconds: u32,
-    /// The exporter's own AWS identity, which the customers' trust policies name.
+    /// The exporter's own AWS identity, the ARN of a role or user, which the customers' trust policies
+    /// name. Without it nobody is told how to set their side up.
     #[arg(
         long,
         env = "AUDIT_EXPORT_PRINCIPAL_ARN",
         value_name = "AUDIT_EXPORT_PRINCIPAL_ARN",
         hide_env = true
     )]
-    pub principal_arn: Option<String>,
+    pub principal_arn: Option<PrincipalArn>,
     /// How long requests may go on after SIGTERM, in seconds.
     #[arg(
         long,

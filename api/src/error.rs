@@ -104,6 +104,12 @@ pub enum ApiError {
     /// A run is queued or running.
     #[error("a run is queued or running already; it will take what is pending")]
     RunInProgress,
+    /// The exporter's own identity is not known here.
+    #[error(
+        "the operator of this service has not told it its own AWS identity, which roles have to trust: \
+         AUDIT_EXPORT_PRINCIPAL_ARN has to be set for the API, to the ARN of the exporter's role or user"
+    )]
+    PrincipalNotConfigured,
     /// Nothing can be exported: why.
     #[error("{0}")]
     NotActive(String),
@@ -214,6 +220,7 @@ impl ApiError {
             }
             Self::RunInProgress => (StatusCode::CONFLICT, "run_in_progress"),
             Self::NotActive(_) => (StatusCode::CONFLICT, "not_active"),
+            Self::PrincipalNotConfigured => (StatusCode::CONFLICT, "principal_not_configured"),
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::BrokerUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "broker_unavailable"),
             Self::TestTimedOut => (StatusCode::GATEWAY_TIMEOUT, "test_timed_out"),

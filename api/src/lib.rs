@@ -22,6 +22,7 @@ pub mod routes;
 mod scheduler;
 mod security_headers;
 mod server;
+mod setup;
 mod write_timeout;
 
 use std::{sync::Arc, time::Duration};
@@ -59,6 +60,8 @@ pub struct AppState {
     authenticator: Arc<Authenticator>,
     tests: FinishedTests,
     test_timeout: Duration,
+    /// The exporter's identity, where the operator has told it.
+    principal: Option<setup::PrincipalArn>,
     /// How many proxies stand before the API that tell for whom they ask.
     trusted_proxies: usize,
     ingest_budget: IngestBudget,
@@ -165,6 +168,7 @@ pub async fn serve(
         authenticator: Arc::new(authenticator),
         tests,
         test_timeout: config.test_timeout(),
+        principal: config.principal_arn.clone(),
         trusted_proxies: config.trusted_proxies.into(),
         ingest_budget: IngestBudget::new(),
         ingest_turns: IngestTurns::new(),
@@ -227,6 +231,7 @@ fn state_for_tests() -> AppState {
         )),
         tests,
         test_timeout: Duration::from_secs(1),
+        principal: None,
         trusted_proxies: 0,
         ingest_budget: IngestBudget::new(),
         ingest_turns: IngestTurns::new(),

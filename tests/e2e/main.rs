@@ -28,6 +28,7 @@ mod plans;
 mod routes;
 mod secrets;
 mod settings;
+mod setup;
 mod status;
 mod stories;
 mod system_events;

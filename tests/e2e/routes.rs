@@ -62,12 +62,13 @@ const fn org_route(method: &'static str, path: &'static str, body: Body, ok: u16
 
 const CONFIG: &str = "/orgs/{orgId}/audit-export/config";
 const TEST_CONNECTION: &str = "/orgs/{orgId}/audit-export/test-connection";
+const SETUP: &str = "/orgs/{orgId}/audit-export/setup";
 const STATUS: &str = "/orgs/{orgId}/audit-export/status";
 const RUNS: &str = "/orgs/{orgId}/audit-export/runs";
 const RUN: &str = "/orgs/{orgId}/audit-export/runs/{runId}";
 
 /// All routes, in an order in which each can succeed.
-const ROUTES: [Route; 10] = [
+const ROUTES: [Route; 11] = [
     Route {
         method: "PUT",
         path: "/orgs/{orgId}",
@@ -84,6 +85,7 @@ const ROUTES: [Route; 10] = [
     },
     org_route("POST", CONFIG, Body::Settings, 201),
     org_route("GET", CONFIG, Body::Nothing, 200),
+    org_route("GET", SETUP, Body::Nothing, 200),
     org_route("POST", TEST_CONNECTION, Body::OptionalSettings, 200),
     org_route("POST", RUNS, Body::Nothing, 202),
     org_route("GET", RUNS, Body::Nothing, 200),

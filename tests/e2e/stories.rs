@@ -1,10 +1,16 @@
-//! Stories of a customer's, told against a server of S3, STS and IAM that nobody here wrote. The one of
-//! an admin who follows the setup is told in `setup`.
+//! Stories of a customer's, told against a server of S3, STS and IAM that nobody here wrote.
 
-use std::time::Duration;
+use std::{process::Output, thread, time::Duration};
 
-use harness::{World, attacks, events::events, ministack::Ministack};
-use serde_json::json;
+use harness::{
+    World, attacks,
+    events::events,
+    ministack::{ForeignCustomer, Ministack},
+    process::run_script,
+    tool,
+    world::REGION,
+};
+use serde_json::{Value, json};
 
 /// A world with a worker whose AWS is the peer, and whose hours are seconds.
 async fn start() -> (World, Ministack) {
@@ -15,6 +21,76 @@ async fn start() -> (World, Ministack) {
         config.probe_longest = Duration::from_secs(2);
     });
     (world, peer)
+}
+
+/// Runs a script of the setup's as it is, with the AWS CLI and the customer's own credentials.
+fn run(script: &str, customer: &ForeignCustomer<'_>) -> Output {
+    let programs = tool("aws");
+    run_script(script, programs.parent().unwrap(), &customer.environment())
+}
+
+/// An admin without any configuration asks for the setup, follows it to the letter and goes live.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_who_follows_the_setup_goes_live() {
+    let (world, peer) = start().await;
+    let acme = world.org("acme").await;
+    let mut customer = peer.customer_without_role(&acme).await;
+    let path = format!(
+        "/audit-export/setup?bucket={}&region={REGION}&prefix=security/audit",
+        customer.bucket_name
+    );
+    let setup = acme.ask("GET", &path).send().await.expect(200);
+    let script = setup["awsCli"].as_str().unwrap();
+
+    let output = tokio::task::block_in_place(|| run(script, &customer));
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    customer.role_arn = printed.trim_end().to_owned();
+    world.api.must_never_show(&customer.role_arn);
+
+    let works = async || {
+        let result = acme.test_of(customer.settings()).await.expect(200);
+        assert_eq!(result["success"], true, "{result}");
+        assert_eq!(result["warning"], Value::Null, "{result}");
+        assert_eq!(result["stages"].as_array().unwrap().len(), 5, "{result}");
+    };
+    works().await;
+    acme.save(customer.settings()).await.expect(201);
+    acme.wait_for_state("active").await;
+    let sent = events(121, 300);
+    acme.ingest(&sent).await;
+    let arrived = || async {
+        let fetched = customer.fetch().await;
+        let ids = fetched.bucket.events("acme").into_iter();
+        let mut ids = ids.map(|event| event.id()).collect::<Vec<_>>();
+        ids.retain(|id| sent.iter().any(|event| event.id == *id));
+        let expected = sent.iter().map(|event| event.id.clone());
+        ids.into_iter().eq(expected).then_some(())
+    };
+    acme.eventually("the events arrive, once and in order", arrived)
+        .await;
+
+    // The script again changes nothing; that of another organisation leaves the role alone.
+    let beta = world.org("beta").await;
+    let others = beta.ask("GET", &path).send().await.expect(200);
+    let others = others["awsCli"].as_str().unwrap();
+    let (again, other) = tokio::task::block_in_place(|| {
+        thread::scope(|scope| {
+            let other = scope.spawn(|| run(others, &customer));
+            (run(script, &customer), other.join().unwrap())
+        })
+    });
+    assert!(again.status.success(), "{again:?}");
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), printed);
+    assert_eq!(other.status.code(), Some(1), "{other:?}");
+    let said = String::from_utf8(other.stderr).unwrap();
+    assert!(said.contains("ask for another roleName"), "{said}");
+    works().await;
+    attacks::record(
+        "mistake",
+        "the script of one organisation, run where another one's role has the same name",
+        "the script ends with a sentence, and the role stays as it is",
+    );
 }
 
 /// The customer breaks the role, events keep coming, and some time later the customer mends it.

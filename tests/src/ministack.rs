@@ -134,6 +134,23 @@ impl Ministack {
 
     /// A bucket for an organisation and a role that may write to it, as the setup recommends them.
     pub async fn customer(&self, org: &Org<'_>) -> ForeignCustomer<'_> {
+        let customer = self.customer_without_role(org).await;
+        let role = [
+            ("RoleName", customer.role_name.as_str()),
+            ("Path", "/customers/"),
+            (
+                "AssumeRolePolicyDocument",
+                &customer.good_trust().to_string(),
+            ),
+        ];
+        let created = self.iam(CUSTOMER_ACCOUNT, "CreateRole", &role).await;
+        assert_eq!(element(&created, "Arn"), customer.role_arn);
+        customer.mend_role().await;
+        customer
+    }
+
+    /// A bucket for an organisation that has still to make the role.
+    pub async fn customer_without_role(&self, org: &Org<'_>) -> ForeignCustomer<'_> {
         let number = self.customers.fetch_add(1, Ordering::Relaxed) + 1;
         let root = sdk_config_of(&self.endpoint, CUSTOMER_ACCOUNT, ROOT_SECRET);
         let s3 = aws_sdk_s3::config::Builder::from(&root)
@@ -157,17 +174,6 @@ impl Ministack {
             .send()
             .await
             .unwrap();
-        let role = [
-            ("RoleName", customer.role_name.as_str()),
-            ("Path", "/customers/"),
-            (
-                "AssumeRolePolicyDocument",
-                &customer.good_trust().to_string(),
-            ),
-        ];
-        let created = self.iam(CUSTOMER_ACCOUNT, "CreateRole", &role).await;
-        assert_eq!(element(&created, "Arn"), customer.role_arn);
-        customer.mend_role().await;
         customer
     }
 
@@ -251,6 +257,15 @@ impl ForeignCustomer<'_> {
         let mut settings = self.settings();
         settings[name] = value.into();
         settings
+    }
+
+    /// What the AWS CLI takes from its environment to act for the account.
+    pub fn environment(&self) -> [(&str, &str); 3] {
+        [
+            ("AWS_ENDPOINT_URL", &self.peer.endpoint),
+            ("AWS_ACCESS_KEY_ID", CUSTOMER_ACCOUNT),
+            ("AWS_SECRET_ACCESS_KEY", ROOT_SECRET),
+        ]
     }
 
     /// The trust policy that the setup recommends.

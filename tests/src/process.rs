@@ -8,6 +8,8 @@ use std::{
     sync::Mutex,
 };
 
+use tempfile::TempDir;
+
 use crate::{env::required, wait::eventually};
 
 /// A running program. It is killed when it is dropped.
@@ -103,6 +105,24 @@ impl Drop for Process {
             eprintln!("--- {}:\n{}", self.log.display(), self.log());
         }
     }
+}
+
+/// Runs a script for bash to its end, with no environment but this, and with the programs of a folder
+/// before those of the system.
+pub fn run_script(script: &str, programs: &Path, environment: &[(&str, &str)]) -> Output {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("script");
+    fs::write(&path, script).unwrap();
+    let mut command = Command::new("bash");
+    let system = std::env::var("PATH").unwrap();
+    command
+        .arg(path)
+        .env_clear()
+        .env("PATH", format!("{}:{system}", programs.display()))
+        .env("HOME", dir.path())
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null());
+    command.output().unwrap()
 }
 
 /// A port that is free, from below those that systems give to whoever asks for any: such a one

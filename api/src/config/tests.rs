@@ -79,6 +79,10 @@ fn a_bad_value_names_its_variable_and_no_secret() {
             ("--jwks-url", "http://u:hunter2@login.example/keys"),
             "AUDIT_EXPORT_JWT_JWKS_URL",
         ),
+        (
+            ("--principal-arn", "arn:aws:iam::123456789012:root"),
+            "AUDIT_EXPORT_PRINCIPAL_ARN",
+        ),
         (("--jwt-secret", "hunter2"), "AUDIT_EXPORT_JWT_SECRET"),
         (("--jwt-issuer", " "), "AUDIT_EXPORT_JWT_ISSUER"),
         (("--jwt-audience", ""), "AUDIT_EXPORT_JWT_AUDIENCE"),

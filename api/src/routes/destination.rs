@@ -92,10 +92,7 @@ impl ConfigRequest {
         };
         same_partition(&wanted.region, &wanted.role_arn)
             .map_err(|error| ApiError::field("region", error.to_string()))?;
-        if let Some(key) = &wanted.kms_key_arn {
-            same_region(&wanted.region, key)
-                .map_err(|error| ApiError::field("kmsKeyArn", error.to_string()))?;
-        }
+        key_in_region(&wanted.region, wanted.kms_key_arn.as_ref())?;
         Ok(wanted)
     }
 }
@@ -111,7 +108,13 @@ fn parse_role(text: &str) -> Result<RoleArn, String> {
     RoleArn::parse(text).map_err(|error| error.to_string())
 }
 
-fn parse<T, E: ToString>(
+/// Checks that S3 can use the key, where there is one, for a bucket of this region.
+pub(super) fn key_in_region(region: &Region, key: Option<&KmsKeyArn>) -> Result<(), ApiError> {
+    let Some(key) = key else { return Ok(()) };
+    same_region(region, key).map_err(|error| ApiError::field("kmsKeyArn", error.to_string()))
+}
+
+pub(super) fn parse<T, E: ToString>(
     field: &str,
     sent: Option<&str>,
     parse: impl FnOnce(&str) -> Result<T, E>,

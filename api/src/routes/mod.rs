@@ -6,6 +6,7 @@ mod document;
 mod events;
 mod orgs;
 mod runs;
+mod setup;
 mod status;
 mod test_connection;
 
@@ -26,6 +27,7 @@ const CONFIG: &str = "/orgs/{orgId}/audit-export/config";
 pub(crate) const TEST_CONNECTION: &str = "/orgs/{orgId}/audit-export/test-connection";
 const RUNS: &str = "/orgs/{orgId}/audit-export/runs";
 const RUN: &str = "/orgs/{orgId}/audit-export/runs/{runId}";
+const SETUP: &str = "/orgs/{orgId}/audit-export/setup";
 const STATUS: &str = "/orgs/{orgId}/audit-export/status";
 pub(crate) const EVENTS: &str = "/orgs/{orgId}/audit-events";
 const ORG: &str = "/orgs/{orgId}";
@@ -34,6 +36,7 @@ const OPENAPI: &str = "/openapi.json";
 fn documented() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(document::Document::openapi())
         .routes(routes!(config::show, config::save, config::delete))
+        .routes(routes!(setup::show))
         .routes(routes!(test_connection::run))
         .routes(routes!(runs::list, runs::start))
         .routes(routes!(runs::show))

@@ -150,6 +150,7 @@ async fn the_document_is_served_and_complete() {
         (TEST_CONNECTION, &["post"]),
         (RUNS, &["get", "post"]),
         (RUN, &["get"]),
+        (SETUP, &["get"]),
         (STATUS, &["get"]),
         (EVENTS, &["post"]),
         (ORG, &["put"]),
@@ -160,7 +161,7 @@ async fn the_document_is_served_and_complete() {
         expected.sort();
         assert_eq!(found, expected, "{path}");
     }
-    assert_eq!(paths.len(), 7);
+    assert_eq!(paths.len(), 8);
     // Every reference leads somewhere.
     let text = served.to_string();
     for reference in text.split("\"$ref\":\"#/").skip(1) {

@@ -11,6 +11,7 @@ mod kms_key_arn;
 mod prefix;
 mod region;
 mod role_arn;
+mod role_name;
 
 pub use account::AccountId;
 pub use bucket::Bucket;
@@ -18,6 +19,7 @@ pub use kms_key_arn::KmsKeyArn;
 pub use prefix::Prefix;
 pub use region::Region;
 pub use role_arn::RoleArn;
+pub use role_name::RoleName;
 
 use std::fmt;
 
@@ -55,7 +57,9 @@ impl Partition {
         }
     }
 
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
+    /// The partition of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "aws" => Some(Self::Aws),
             "aws-us-gov" => Some(Self::AwsUsGov),

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use super::{AccountId, Invalid, Partition};
+use super::{AccountId, Invalid, Partition, role_name::is_role_name};
 
-const MAX_NAME_BYTES: usize = 64;
 const MAX_PATH_BYTES: usize = 512;
 const ACCOUNT_DIGITS_SHOWN: usize = 4;
 
@@ -54,8 +53,7 @@ impl RoleArn {
             Some(slash) => path_and_name.split_at(slash + 1),
             None => ("", path_and_name),
         };
-        let word = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
-        if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(word) {
+        if !is_role_name(name) {
             return refuse(
                 "must end with a role name of 1 to 64 letters, digits and _ + = , . @ -",
             );

@@ -185,45 +185,15 @@ ingest() { # BATCH-FILE...
 
 # ---- The customer's AWS account -----------------------------------------------------------------
 
-trust_policy() { # EXTERNAL-ID
-  jq -n --arg principal "$AUDIT_EXPORT_PRINCIPAL_ARN" --arg id "$1" '{
-    Version: "2012-10-17",
-    Statement: [{
-      Effect: "Allow",
-      Principal: {AWS: $principal},
-      Action: "sts:AssumeRole",
-      Condition: {StringEquals: {"sts:ExternalId": $id}}
-    }]
-  }'
-}
-
-permissions() {
-  jq -n --arg bucket "arn:aws:s3:::$bucket" --arg prefix "$prefix" '{
-    Version: "2012-10-17",
-    Statement: [
-      {
-        Effect: "Allow",
-        Action: ["s3:PutObject", "s3:AbortMultipartUpload"],
-        Resource: "\($bucket)/\($prefix)/*"
-      },
-      {Effect: "Allow", Action: "s3:ListBucketMultipartUploads", Resource: $bucket},
-      {
-        Effect: "Allow",
-        Action: "s3:DeleteObject",
-        Resource: "\($bucket)/\($prefix)/audit-export-test/*"
-      }
-    ]
-  }'
-}
-
-# What the customer's administrator would do in the AWS console. The S3 server reads its state
-# whenever the file changes, so the file is replaced in one go.
+# What the customer's administrator would do in AWS, by the policies of `setup`. The S3 server reads its
+# state whenever the file changes, so the file is replaced in one go.
 set_up_customer_account() { # EXTERNAL-ID
   local state=$AUDIT_EXPORT_LOCAL_AWS_STATE
   jq --arg bucket "$bucket" --arg region "$region" --arg account "$customer_account" \
-    --arg role "$role_arn" --argjson trust "$(trust_policy "$1")" --argjson policy "$(permissions)" '
+    --arg role "$role_arn" --arg id "$1" --slurpfile setup "$work/setup.json" '
       .buckets = [{name: $bucket, region: $region, account: $account}]
-      | .roles = [{arn: $role, trustPolicy: $trust, policy: $policy}]
+      | .roles = [{arn: $role, trustPolicy: $setup[0].trustPolicy, policy: $setup[0].permissionsPolicy}]
+      | .roles[0].trustPolicy.Statement[0].Condition.StringEquals["sts:ExternalId"] = $id
     ' "$state" >"$state.new"
   mv -- "$state.new" "$state"
 }
@@ -431,6 +401,14 @@ story() {
   half=$(((${#batches[@]} + 1) / 2))
   ingest "${batches[@]:0:half}"
 
+  step "The customer asks what to set up in AWS; this is the script for the AWS CLI"
+  local query="bucket=$bucket&region=$region&prefix=$prefix&roleName=${role_arn##*/}"
+  say "    GET /orgs/$org/audit-export/setup?$query"
+  ask "$admin_token" GET "/orgs/$org/audit-export/setup?$query"
+  expect "GET /orgs/$org/audit-export/setup" 200
+  cp -- "$response" "$work/setup.json"
+  jq -r .awsCli "$response" | sed 's/^/    /'
+
   step "The customer makes a bucket and a role, but gets the external id wrong; a test says so"
   set_up_customer_account "not-the-external-id"
   ask_for 200 "$admin_token" POST "/orgs/$org/audit-export/test-connection" "$(destination)"
@@ -479,6 +457,7 @@ play() {
 
   curl -H "Authorization: Bearer $ADMIN_TOKEN" $API/orgs/acme/audit-export/config
   curl -H "Authorization: Bearer $ADMIN_TOKEN" $API/orgs/acme/audit-export/runs
+  curl -H "Authorization: Bearer $ADMIN_TOKEN" $API/orgs/acme/audit-export/setup | jq -r .terraform
   curl -H "Authorization: Bearer $PLATFORM_TOKEN" -H 'Content-Type: application/x-ndjson' \
     $API/orgs/acme/audit-events --data-binary \
     '{"id":"my-1","occurredAt":"2026-01-01T00:00:00Z","action":"door.opened","actor":{"type":"user","id":"u1"}}'

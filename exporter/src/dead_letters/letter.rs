@@ -115,6 +115,7 @@ fn cut(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use lapin::types::FieldArray;
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -211,5 +212,34 @@ mod tests {
         assert_eq!(origin(test, &none), Some(test));
         assert_eq!(origin("elsewhere", &killed), Some(export));
         assert_eq!(origin("elsewhere", &none), None);
+    }
+
+    proptest! {
+        /// What lies in the queue is from anybody, as are its headers.
+        #[test]
+        fn any_letter_is_shown_on_one_short_line_and_is_nobody_elses(
+            key in "\\PC{0,20}|export",
+            data in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..200),
+                "\\{\"(orgId|runId|x)\": *(\"(acme|\\PC{0,9})\"|[0-9]{1,3})\\}".prop_map(String::into_bytes),
+            ],
+            reason in prop::collection::vec(any::<u8>(), 0..40),
+            seconds in any::<u64>(),
+        ) {
+            let text = AMQPValue::LongString(reason.into());
+            let note = table([("reason", text.clone()), ("time", AMQPValue::Timestamp(seconds))]);
+            let notes: FieldArray = vec![AMQPValue::FieldTable(note)].into();
+            for header in [("x-death", AMQPValue::FieldArray(notes)), (topology::REASON_HEADER, text)] {
+                let properties = BasicProperties::default()
+                    .with_headers(table([header]))
+                    .with_timestamp(seconds);
+                let letter = Letter::read(&key, &properties, &data);
+                let line = serde_json::to_string(&letter).unwrap();
+                prop_assert!(!line.contains('\n') && line.len() < 8 * SHOWN_BYTES, "{}", line);
+                let named = serde_json::from_slice::<Value>(&data).is_ok_and(|job| job["orgId"] == "acme");
+                prop_assert_eq!(letter.is_of("acme"), named);
+                let _ = origin(&key, &properties);
+            }
+        }
     }
 }

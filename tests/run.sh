@@ -233,6 +233,7 @@ main() {
 
   if [[ -z $soak_minutes ]]; then
     check_with fmt "formatting" cargo fmt --all --check
+    check_with fmt "formatting of the fuzz targets" cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
     check_with clippy "lints" cargo clippy --workspace --all-targets "${features[@]}" -- -D warnings
     check_dependencies
   fi

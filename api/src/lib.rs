@@ -8,6 +8,8 @@ mod author;
 pub mod config;
 pub mod error;
 mod extract;
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 pub mod ingest;
 mod ingest_turns;

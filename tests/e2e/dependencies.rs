@@ -80,12 +80,14 @@ fn no_crate_of_ours_may_hold_unsafe_code() {
     assert!(manifests.len() > 5, "{manifests:?}");
     for path in manifests {
         let manifest = fs::read_to_string(&path).unwrap();
-        let rule = if path.parent() == Some(&root()) {
-            "\n[workspace.lints.rust]\nmissing_docs = \"warn\"\nunsafe_code = \"forbid\"\n"
-        } else {
-            "\n[lints]\nworkspace = true\n"
-        };
-        assert!(manifest.contains(rule), "{} lacks{rule}", path.display());
+        let of_workspace =
+            "\n[workspace.lints.rust]\nmissing_docs = \"warn\"\nunsafe_code = \"forbid\"\n";
+        let of_package = "\n[lints]\nworkspace = true\n";
+        // The fuzz targets are a package, and a workspace of their own.
+        let rules = [("[workspace]\n", of_workspace), ("[package]\n", of_package)];
+        for (_, rule) in rules.iter().filter(|(table, _)| manifest.contains(table)) {
+            assert!(manifest.contains(rule), "{} lacks{rule}", path.display());
+        }
     }
 }
 

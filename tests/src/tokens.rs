@@ -167,7 +167,15 @@ impl Key {
 
     /// A token with a header that may say anything.
     pub fn token_with(&self, header: &Value, claims: &Value) -> String {
-        let message = format!("{}.{}", b64(header.to_string()), b64(claims.to_string()));
+        self.token_of(&format!(
+            "{}.{}",
+            b64(header.to_string()),
+            b64(claims.to_string())
+        ))
+    }
+
+    /// A token of which all but the signature is given.
+    pub fn token_of(&self, message: &str) -> String {
         let signature = self.sign(message.as_bytes());
         format!("{message}.{}", b64(signature))
     }

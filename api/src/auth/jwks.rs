@@ -157,6 +157,22 @@ impl Jwks {
         })
     }
 
+    /// A JWKS that has been fetched as this document, and is not fetched again.
+    pub(crate) fn fetched(url: JwksUrl, client: Client, document: &[u8]) -> Option<Self> {
+        let keys = usable_keys(read_set(document).ok()?);
+        let last_fetch = Fetch {
+            at: Instant::now(),
+            succeeded: true,
+        };
+        Some(Self {
+            url,
+            client,
+            min_refresh_interval: Duration::MAX,
+            keys: RwLock::new(Arc::new(keys)),
+            last_fetch: Mutex::new(Some(last_fetch)),
+        })
+    }
+
     /// Keeps the keys fresh until the token is cancelled.
     pub async fn keep_fresh(&self, shutdown: CancellationToken) {
         loop {

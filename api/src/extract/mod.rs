@@ -6,6 +6,6 @@ mod org;
 mod path;
 
 pub use body::{BodyReader, read_body};
-pub use json::{JsonBody, OptionalJsonBody};
+pub use json::{JsonBody, OptionalJsonBody, from_json};
 pub use org::{MayExport, MayTest, OrgAdmin, OrgAdminBy};
 pub use path::PathParameter;

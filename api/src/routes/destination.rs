@@ -15,7 +15,7 @@ use crate::error::ApiError;
 /// Where an organisation's events are to go.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct ConfigRequest {
+pub(crate) struct ConfigRequest {
     /// The bucket's name.
     #[schema(required, nullable = false, example = "acme-audit-logs")]
     bucket: Option<String>,
@@ -59,7 +59,7 @@ fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<St
 impl ConfigRequest {
     /// The destination that is asked for: the fields as they were sent, those that are left out as
     /// they are stored.
-    pub(super) fn destination(
+    pub(crate) fn destination(
         &self,
         stored: Option<&Destination>,
     ) -> Result<Destination, ApiError> {

@@ -15,7 +15,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub(crate) use destination::ConfigRequest;
 pub(crate) use events::IngestBudget;
+pub(crate) use runs::RunsQuery;
 
 use crate::{
     AppState, access_log, admission,
@@ -26,7 +28,7 @@ use crate::{
 const CONFIG: &str = "/orgs/{orgId}/audit-export/config";
 pub(crate) const TEST_CONNECTION: &str = "/orgs/{orgId}/audit-export/test-connection";
 const RUNS: &str = "/orgs/{orgId}/audit-export/runs";
-const RUN: &str = "/orgs/{orgId}/audit-export/runs/{runId}";
+pub(crate) const RUN: &str = "/orgs/{orgId}/audit-export/runs/{runId}";
 const SETUP: &str = "/orgs/{orgId}/audit-export/setup";
 const STATUS: &str = "/orgs/{orgId}/audit-export/status";
 pub(crate) const EVENTS: &str = "/orgs/{orgId}/audit-events";

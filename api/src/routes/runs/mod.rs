@@ -23,7 +23,7 @@ use common::{
     ids::RunId,
 };
 use jiff::Timestamp;
-use page::RunsQuery;
+pub(crate) use page::RunsQuery;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -184,11 +184,7 @@ pub(super) async fn list(
     uri: Uri,
     query: Result<Query<RunsQuery>, QueryRejection>,
 ) -> Result<(HeaderMap, Json<Vec<Run>>), ApiError> {
-    let Query(query) = query.map_err(|_| ApiError::InvalidRequest {
-        field: None,
-        message: "the query must be limit, before and status, each once at most".to_owned(),
-    })?;
-    let page = query.check()?;
+    let page = RunsQuery::page(query)?;
     let client = state.pool.get().await?;
     let tenant = Tenant::of(&client, &org.id);
     // One more than asked for tells whether there is a next page.

@@ -1,5 +1,6 @@
 //! Which runs a list shows, and where the next page is.
 
+use axum::extract::{Query, rejection::QueryRejection};
 use common::ids::RunId;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -13,7 +14,7 @@ const STATUSES: [&str; 4] = ["queued", "running", "succeeded", "failed"];
 /// Which runs to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(in crate::routes) struct RunsQuery {
+pub(crate) struct RunsQuery {
     /// How many at most, default 20.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     limit: Option<String>,
@@ -27,16 +28,28 @@ pub(in crate::routes) struct RunsQuery {
 
 /// A query that was checked.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Page {
+pub(crate) struct Page {
     pub(super) limit: i64,
     pub(super) before: Option<RunId>,
     pub(super) status: Option<&'static str>,
 }
 
 impl RunsQuery {
+    /// Reads the query of a URL.
+    ///
+    /// # Errors
+    /// It has a parameter twice, or one that is wrong.
+    pub(crate) fn page(query: Result<Query<Self>, QueryRejection>) -> Result<Page, ApiError> {
+        let Query(query) = query.map_err(|_| ApiError::InvalidRequest {
+            field: None,
+            message: "the query must be limit, before and status, each once at most".to_owned(),
+        })?;
+        query.check()
+    }
+
     /// # Errors
     /// The parameter that is wrong.
-    pub(super) fn check(&self) -> Result<Page, ApiError> {
+    fn check(&self) -> Result<Page, ApiError> {
         let limit = match self.limit.as_deref().map(str::parse::<i64>) {
             None => DEFAULT_LIMIT,
             Some(Ok(limit)) if (1..=MAX_LIMIT).contains(&limit) => limit,
@@ -78,7 +91,7 @@ impl RunsQuery {
 
 impl Page {
     /// The link to the page that follows the run `last`.
-    pub(super) fn next_link(&self, path: &str, last: RunId) -> String {
+    pub(crate) fn next_link(&self, path: &str, last: RunId) -> String {
         let status = self
             .status
             .map(|status| format!("&status={status}"))

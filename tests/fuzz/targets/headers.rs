@@ -1,0 +1,5 @@
+//! See `properties::headers`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::properties::headers(data));

@@ -1,0 +1,5 @@
+//! See `properties::keys`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::properties::keys(data));

@@ -1,6 +1,7 @@
 """Reads each role.yaml and role.tf below a folder, and prints what they hold, as JSON by file."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -28,9 +29,11 @@ def of_yaml(text):
 
 
 def heredoc(raw):
-    """The text of a heredoc, of which the reader leaves the marks and escapes."""
+    """The text of a heredoc, of which the reader leaves the marks and escapes. Terraform would evaluate
+    what is not escaped, which the reader does not."""
     first, *lines, last = raw.strip('"').split("\n")
     assert (first, last.strip()) == ("<<-POLICY", "POLICY"), raw
+    assert not re.search(r"(?<!\$)\$\{|(?<!%)%\{", raw), raw
     return json.loads("\n".join(lines).replace("$${", "${").replace("%%{", "%{"))
 
 

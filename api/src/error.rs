@@ -198,7 +198,7 @@ impl ApiError {
             Self::IncompleteBody => (StatusCode::BAD_REQUEST, "incomplete_body"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::InvalidRequest { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_request"),
-            Self::StartFromNotFirst => (StatusCode::UNPROCESSABLE_ENTITY, "start_from_not_first"),
+            Self::StartFromNotFirst => (StatusCode::CONFLICT, "start_from_not_first"),
             Self::Ingest(error) => match error {
                 IngestError::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
                 IngestError::NotAnArray => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_request"),

@@ -17,6 +17,11 @@ pub struct OrgId(String);
 pub struct InvalidOrgId;
 
 impl OrgId {
+    /// The same rules as a JSON Schema has them (ECMA 262), but for the length.
+    pub const PATTERN: &str = r"^\.*[A-Za-z0-9_-][A-Za-z0-9_.-]*$";
+    /// The longest, in bytes.
+    pub const MAX_BYTES: usize = 64;
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -28,7 +33,7 @@ impl FromStr for OrgId {
 
     fn from_str(text: &str) -> Result<Self, InvalidOrgId> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-        let good = (1..=64).contains(&text.len())
+        let good = (1..=Self::MAX_BYTES).contains(&text.len())
             && text.bytes().all(allowed)
             && text.bytes().any(|b| b != b'.');
         good.then(|| Self(text.to_owned())).ok_or(InvalidOrgId)

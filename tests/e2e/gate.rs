@@ -260,7 +260,7 @@ async fn delivery_may_begin_now_and_survives_the_config() {
     let again = customer.settings_with(json!({"startFrom": "beginning"}));
     acme.save(again)
         .await
-        .expect_error(422, "start_from_not_first");
+        .expect_error(409, "start_from_not_first");
     acme.save(customer.settings()).await.expect(201);
     acme.wait_until_delivered(&customer, 150).await;
     let exported = customer.bucket().events_from("acme", 51);

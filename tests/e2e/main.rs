@@ -26,6 +26,7 @@ mod limits;
 mod matrix;
 mod plans;
 mod routes;
+mod schema;
 mod secrets;
 mod settings;
 mod setup;

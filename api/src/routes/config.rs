@@ -177,7 +177,8 @@ pub(super) async fn show(
         )),
         (status = 404, body = ErrorBody),
         (status = 412, body = ErrorBody, description = "`precondition_failed`: somebody else has saved since"),
-        (status = 422, body = ErrorBody, description = "`invalid_request` or `start_from_not_first`"),
+        (status = 409, body = ErrorBody, description = "`start_from_not_first`: the organisation had a configuration before"),
+        (status = 422, body = ErrorBody),
         (status = 429, body = ErrorBody, description = "`rate_limited`: the organisation, or the caller, asked too often"),
     ),
 )]

@@ -1,8 +1,11 @@
 //! What the OpenAPI document says beside what stands at the routes.
 
+mod fields;
+
 use utoipa::openapi::{
     Content, Header, OpenApi, Ref, RefOr, Response, ResponseBuilder,
     header::HeaderBuilder,
+    link::LinkBuilder,
     path::{Operation, PathItem},
     schema::{ObjectBuilder, Type},
     security::{Http, HttpAuthScheme, SecurityScheme},
@@ -81,31 +84,76 @@ const WITH_BODY: [(u16, &str); 4] = [
     (413, "`payload_too_large`"),
     (415, "`unsupported_media_type`"),
 ];
-/// The statuses that tell when to try again.
-const TRY_AGAIN: [&str; 2] = ["429", "503"];
+/// What an answer means where its route does not say.
+const USUALLY: [(&str, &str); 6] = [
+    ("200", "As it stands now"),
+    ("201", "Saved"),
+    ("202", "Queued"),
+    ("204", "Deleted"),
+    (
+        "404",
+        "`not_found`: there is no such organisation, or none that the token gives access to",
+    ),
+    (
+        "422",
+        "`invalid_request`: a field breaks a rule; `field` names it where it is one field's fault",
+    ),
+];
+/// Headers that answers have beside those that stand at their routes: status, name, what it says.
+const HEADERS: [(&str, &str, Type, &str); 3] = [
+    (
+        "401",
+        "WWW-Authenticate",
+        Type::String,
+        "`Bearer`, and what is wrong with the token",
+    ),
+    ("429", "Retry-After", Type::Integer, "Seconds"),
+    ("503", "Retry-After", Type::Integer, "Seconds"),
+];
+/// Which answers name a run that can be looked at: operation, status, and where its id stands.
+const RUN_LINKS: [(&str, &str, &str); 2] = [
+    ("startRun", "202", "$response.body#/id"),
+    ("listRuns", "200", "$response.body#/0/id"),
+];
 
-/// Adds to every operation what any request may meet, where it says nothing of it itself, and the
-/// headers that every answer has.
+/// Adds to every operation the rules for what it takes, and what any request may meet; to every answer
+/// what it means and its headers, where the routes say nothing of it themselves.
 pub(super) fn completed(mut document: OpenApi) -> OpenApi {
+    fields::constrain_schemas(&mut document);
     for item in document.paths.paths.values_mut() {
         for operation in operations(item) {
+            fields::constrain_request(operation);
             let with_body = operation.request_body.is_some().then_some(WITH_BODY);
             let met = ALWAYS.into_iter().chain(with_body.into_iter().flatten());
+            let met: Vec<_> = met
+                .map(|(status, text)| (status.to_string(), text))
+                .collect();
+            let id = operation.operation_id.clone().unwrap_or_default();
             let responses = &mut operation.responses.responses;
-            for (status, description) in met {
+            for (status, description) in &met {
                 let described = || RefOr::T(failure(description));
-                responses
-                    .entry(status.to_string())
-                    .or_insert_with(described);
+                responses.entry(status.clone()).or_insert_with(described);
             }
             for (status, response) in responses {
                 if let RefOr::T(response) = response {
+                    describe(status, response, &met);
                     add_headers(status, response);
+                    add_links(&id, status, response);
                 }
             }
         }
     }
     document
+}
+
+fn describe(status: &str, response: &mut Response, met: &[(String, &str)]) {
+    let met = met.iter().map(|(status, text)| (status.as_str(), *text));
+    let mut known = USUALLY.into_iter().chain(met);
+    if response.description.is_empty()
+        && let Some((_, text)) = known.find(|(known, _)| *known == status)
+    {
+        response.description = text.to_owned();
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
@@ -139,8 +187,23 @@ fn add_headers(status: &str, response: &mut Response) {
         Type::String,
         "Under which our logs have this request",
     );
-    if TRY_AGAIN.contains(&status) {
-        add("Retry-After", Type::Integer, "Seconds");
+    for (of, name, r#type, description) in HEADERS {
+        if of == status {
+            add(name, r#type, description);
+        }
+    }
+}
+
+fn add_links(operation: &str, status: &str, response: &mut Response) {
+    const SHOW: &str = "getRun";
+    for (of, when, id) in RUN_LINKS {
+        if (of, when) == (operation, status) {
+            let link = LinkBuilder::new()
+                .operation_id(SHOW)
+                .parameter("orgId", "$request.path.orgId")
+                .parameter("runId", id);
+            response.links.insert(SHOW.to_owned(), link.build().into());
+        }
     }
 }
 

@@ -109,6 +109,7 @@ pub(super) struct AppendResult {
 
 /// Who did something, or what it was done to.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(
     dead_code,
     reason = "for the document only: events are never taken apart"
@@ -121,7 +122,7 @@ struct Party {
 
 /// From where.
 #[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[allow(dead_code, reason = "for the document only")]
 struct EventContext {
     location: Option<String>,
@@ -131,7 +132,7 @@ struct EventContext {
 /// An audit event. Values are exported byte for byte as sent; anything else than these fields is
 /// refused. At most 256 KiB, nested at most 32 deep.
 #[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[allow(dead_code, reason = "for the document only")]
 struct AuditEvent {
     /// The sender's id, 1 to 256 bytes: an event that is sent again with it is counted, not stored.

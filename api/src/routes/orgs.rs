@@ -24,7 +24,9 @@ use crate::{
     extract::{JsonBody, PathParameter},
 };
 
-const MAX_NAME_BYTES: usize = 256;
+pub(super) const MAX_NAME_BYTES: usize = 256;
+/// Not blank, and without control characters.
+pub(super) const NAME_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000][^\u0000-\u001f\u007f-\u009f]*$";
 
 /// An organisation to create or rename.
 #[derive(Debug, Deserialize, ToSchema)]

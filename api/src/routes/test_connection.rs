@@ -34,12 +34,27 @@ pub(super) struct AuditExportTestResult {
     error: Option<String>,
     test_id: Uuid,
     /// What was tried, in order, each with its time.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<TestStage>)]
     stages: Value,
     /// What is not perfect, though it works.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     warning: Option<String>,
+}
+
+/// A part of a test.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(
+    dead_code,
+    reason = "for the document only: stages are shown as the worker tells them"
+)]
+struct TestStage {
+    name: String,
+    success: bool,
+    duration_ms: u64,
+    #[schema(nullable = false)]
+    error: Option<String>,
 }
 
 /// Test a destination.

@@ -100,6 +100,8 @@ async fn what_any_request_may_meet_is_documented() {
                 assert!(responses.contains_key(status), "{method} {path}: {status}");
             }
             for (status, response) in responses {
+                let text = response["description"].as_str().unwrap_or_default();
+                assert!(!text.is_empty(), "{method} {path}: {status}");
                 let headers = &response["headers"];
                 assert!(
                     headers["X-Request-Id"].is_object(),
@@ -107,6 +109,8 @@ async fn what_any_request_may_meet_is_documented() {
                 );
                 let again = headers["Retry-After"].is_object();
                 assert_eq!(again, ["429", "503"].contains(&status.as_str()), "{status}");
+                let challenge = headers["WWW-Authenticate"].is_object();
+                assert_eq!(challenge, status == "401", "{status}");
             }
         }
     }

@@ -9,6 +9,8 @@ use super::Invalid;
 pub struct AccountId(String);
 
 impl AccountId {
+    /// The same rule as a JSON Schema has it (ECMA 262).
+    pub const PATTERN: &str = "^[0-9]{12}$";
     /// How many digits each has.
     pub(super) const DIGITS: usize = 12;
 

@@ -15,6 +15,14 @@ const RESERVED_PREFIXES: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
 pub struct Bucket(String);
 
 impl Bucket {
+    /// The same rules as a JSON Schema has them (ECMA 262).
+    pub const PATTERN: &str = concat!(
+        r"^(?!xn--|sthree-|amzn-s3-demo-)",
+        r"(?!.*(?:-s3alias|--ol-s3|\.mrap|--x-s3|--xa-s3|--table-s3|--op-s3|\.amazonaws\.com(?:\.cn)?)$)",
+        r"(?!.*\.\.)(?!(?:[0-9]+\.){3}[0-9]+$)",
+        r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+    );
+
     /// Checks a name by the S3 naming rules.
     ///
     /// # Errors

@@ -16,6 +16,13 @@ pub struct KmsKeyArn {
 }
 
 impl KmsKeyArn {
+    /// The same rules as a JSON Schema has them (ECMA 262), but that the region is the bucket's.
+    pub const PATTERN: &str = concat!(
+        r"^arn:(?:aws:kms:(?!us-gov-|cn-)|aws-us-gov:kms:(?=us-gov-)|aws-cn:kms:(?=cn-))",
+        r"[a-z]{2}(?:-[a-z]+){1,2}-[0-9]:[0-9]{12}:key/",
+        r"(?:mrk-[0-9a-f]{32}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})$",
+    );
+
     /// Checks `arn:{partition}:kms:{region}:{account}:key/{id}`, where the id is a UUID or that of a
     /// multi-region key, `mrk-` and 32 hexadecimal digits.
     ///

@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::Invalid;
 
-const MAX_BYTES: usize = 512;
 /// Beside letters, digits and the slash: what S3 calls safe in every client, console and policy.
 const SAFE_PUNCTUATION: &[u8] = b"!_.*'()=-";
 
@@ -13,6 +12,11 @@ const SAFE_PUNCTUATION: &[u8] = b"!_.*'()=-";
 pub struct Prefix(String);
 
 impl Prefix {
+    /// The same rules as a JSON Schema has them (ECMA 262), but for the length.
+    pub const PATTERN: &str = r"^/?(?:(?!\.{1,2}(?:/|$))[A-Za-z0-9!_.*'()=-]+(?:/(?!/)|$))*$";
+    /// The longest, in bytes; slashes at either end do not count.
+    pub const MAX_BYTES: usize = 512;
+
     /// Normalises (one leading and one trailing slash are dropped) and checks a prefix.
     ///
     /// # Errors
@@ -24,8 +28,8 @@ impl Prefix {
         }
         let inner = text.strip_prefix('/').unwrap_or(text);
         let inner = inner.strip_suffix('/').unwrap_or(inner);
-        if inner.len() > MAX_BYTES {
-            return refuse(&format!("must be at most {MAX_BYTES} bytes long"));
+        if inner.len() > Self::MAX_BYTES {
+            return refuse(&format!("must be at most {} bytes long", Self::MAX_BYTES));
         }
         let safe = |b: u8| b.is_ascii_alphanumeric() || b == b'/' || SAFE_PUNCTUATION.contains(&b);
         if !inner.bytes().all(safe) {

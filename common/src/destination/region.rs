@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::{Invalid, Partition};
 
-const MAX_BYTES: usize = 32;
 /// Regions of isolated and sovereign partitions have the right shape, but no account that could be
 /// configured here reaches them.
 const UNREACHABLE_PREFIXES: [&str; 4] = ["us-iso-", "us-isob-", "us-isof-", "eu-isoe-"];
@@ -15,6 +14,12 @@ const UNREACHABLE_PREFIXES: [&str; 4] = ["us-iso-", "us-isob-", "us-isof-", "eu-
 pub struct Region(String);
 
 impl Region {
+    /// The same rules as a JSON Schema has them (ECMA 262), but for the length.
+    pub const PATTERN: &str =
+        r"^(?!us-iso[bf]?-|eu-isoe-)(?:[a-z]{2}-(?!gov-)[a-z]+|us-gov-[a-z]+)-[0-9]$";
+    /// The longest, in bytes.
+    pub const MAX_BYTES: usize = 32;
+
     /// Checks the shape: two letters (`us-gov` in its partition), one word, one digit, joined by hyphens.
     /// What has more words, AWS's SDKs take for a commercial region, also where it begins with `cn`.
     ///
@@ -66,7 +71,7 @@ fn has_region_shape(code: &str) -> bool {
     let [area, words @ .., number] = parts.as_slice() else {
         return false;
     };
-    code.len() <= MAX_BYTES
+    code.len() <= Region::MAX_BYTES
         && area.len() == 2
         && letters(area)
         && words.iter().all(|word| letters(word))

@@ -19,6 +19,17 @@ pub struct RoleArn {
 }
 
 impl RoleArn {
+    /// The same rules as a JSON Schema has them (ECMA 262).
+    pub const PATTERN: &str = concat!(
+        r"^arn:(?:aws|aws-us-gov|aws-cn):iam::[0-9]{12}:role/",
+        r"(?:[!-~]{0,510}/)?[A-Za-z0-9_+=,.@-]{1,64}$",
+    );
+    /// What every mask looks like, and no ARN.
+    pub const MASK_PATTERN: &str = concat!(
+        r"^arn:(?:aws|aws-us-gov|aws-cn):iam::\*{8}[0-9]{4}:role/",
+        r"(?:…/)?[A-Za-z0-9_+=,.@-]{0,2}…[A-Za-z0-9_+=,.@-]{0,2}$",
+    );
+
     /// Checks `arn:{partition}:iam::{account}:role/{path/}{name}`.
     ///
     /// # Errors

@@ -238,12 +238,7 @@ async fn another_organisations_run_is_an_unknown_run() {
     }
 
     let unknown = get(&format!("?before={unknown_id}")).await;
-    refused(
-        &unknown,
-        422,
-        "invalid_request",
-        &json!({"field": "before"}),
-    );
+    refused(&unknown, 404, "run_not_found", &json!({}));
     same(
         &get(&format!("?before={}", scene.beta_run)).await,
         &unknown,

@@ -284,7 +284,7 @@ async fn must_refuse_a_start(org: &Org<'_>, settings: &Value) {
         let answer = org.save(settings).await;
         refused(
             &answer,
-            422,
+            409,
             "start_from_not_first",
             &json!({"field": "startFrom"}),
         );

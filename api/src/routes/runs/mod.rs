@@ -24,6 +24,7 @@ use common::{
 };
 use jiff::Timestamp;
 pub(crate) use page::RunsQuery;
+pub(super) use page::STATUSES;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -174,7 +175,7 @@ fn hex(bytes: &[u8]) -> String {
     params(("orgId" = String, Path, description = "The organisation"), RunsQuery),
     responses(
         (status = 200, body = Vec<Run>, headers(("Link" = Option<String>, description = "The next page"))),
-        (status = 404, body = ErrorBody),
+        (status = 404, body = ErrorBody, description = "`not_found`: no such organisation, or `run_not_found`: no run `before`"),
         (status = 422, body = ErrorBody),
     ),
 )]
@@ -193,10 +194,7 @@ pub(super) async fn list(
         && let Some(before) = page.before
         && export_runs::find(&tenant, before).await?.is_none()
     {
-        return Err(ApiError::field(
-            "before",
-            "before must be the id of a run of this organisation",
-        ));
+        return Err(ApiError::UnknownRun);
     }
     let mut headers = HeaderMap::new();
     let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);

@@ -91,7 +91,8 @@ fn no_crate_of_ours_may_hold_unsafe_code() {
     }
 }
 
-fn root() -> PathBuf {
+/// The folder of the project.
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap()
@@ -99,7 +100,7 @@ fn root() -> PathBuf {
 }
 
 /// The files of the project with such a name, builds and what git keeps apart.
-fn files(dir: &Path, wanted: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path, wanted: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

@@ -28,6 +28,7 @@ mod plans;
 mod routes;
 mod schema;
 mod secrets;
+mod security;
 mod settings;
 mod setup;
 mod status;

@@ -64,11 +64,18 @@ impl Vhost {
 
     /// Makes a user with this password, and returns the URL with it in place of the usual one.
     pub async fn add_user(&self, password: &str) -> String {
+        self.add_user_with(password, [".*"; 3].map(String::from))
+            .await
+    }
+
+    /// The same who may configure, write and read what these patterns match, and nothing else.
+    pub async fn add_user_with(&self, password: &str, rights: [String; 3]) -> String {
         let user = &self.name;
         let body = json!({"password": password, "tags": ""});
         manage(Method::PUT, &format!("users/{user}"), body).await;
-        let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
-        manage(Method::PUT, &format!("permissions/{user}/{user}"), all).await;
+        let [configure, write, read] = rights;
+        let rights = json!({"configure": configure, "write": write, "read": read});
+        manage(Method::PUT, &format!("permissions/{user}/{user}"), rights).await;
         let mut url: reqwest::Url = self.amqp_url.parse().unwrap();
         url.set_username(user).unwrap();
         url.set_password(Some(password)).unwrap();

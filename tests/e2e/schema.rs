@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use harness::{World, attacks, env::tool, report as figures, tokens};
+use harness::{World, attacks, report as figures, tokens, tool};
 use report::Report;
 use serde_json::json;
 use tempfile::TempDir;

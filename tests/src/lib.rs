@@ -16,7 +16,7 @@ pub mod bucket;
 pub mod checker;
 pub mod customer;
 pub mod database;
-pub mod env;
+mod env;
 pub mod events;
 pub mod faults;
 mod manners;

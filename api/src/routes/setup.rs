@@ -43,7 +43,7 @@ pub(super) struct SetupQuery {
     kms_key_arn: Option<String>,
     /// What the role is to be called, without a path; `audit-export` where it is left out, also where the
     /// configuration names a role, since no answer tells that.
-    #[param(example = "audit-export", max_length = 64)]
+    #[param(example = "audit-export")]
     role_name: Option<String>,
 }
 

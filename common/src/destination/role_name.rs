@@ -4,13 +4,16 @@ use std::fmt;
 
 use super::Invalid;
 
-const MAX_BYTES: usize = 64;
-
 /// The name of an IAM role, without its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleName(String);
 
 impl RoleName {
+    /// The same rules as a JSON Schema has them (ECMA 262), but for the length.
+    pub const PATTERN: &str = r"^[A-Za-z0-9_+=,.@-]+$";
+    /// The longest, in bytes.
+    pub const MAX_BYTES: usize = 64;
+
     /// Checks a name by the rules of IAM.
     ///
     /// # Errors
@@ -40,7 +43,7 @@ impl fmt::Display for RoleName {
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html>
 pub(super) fn is_role_name(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
-    !text.is_empty() && text.len() <= MAX_BYTES && text.bytes().all(word)
+    !text.is_empty() && text.len() <= RoleName::MAX_BYTES && text.bytes().all(word)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The rules for fields and parameters, each from where it is checked.
 
 use common::{
-    destination::{AccountId, Bucket, KmsKeyArn, Prefix, Region, RoleArn},
+    destination::{AccountId, Bucket, KmsKeyArn, Prefix, Region, RoleArn, RoleName},
     ids::OrgId,
 };
 use utoipa::openapi::{
@@ -60,24 +60,28 @@ impl Rule {
     }
 }
 
+fn bucket() -> Rule {
+    Rule::pattern(Bucket::PATTERN)
+}
+
+fn region() -> Rule {
+    Rule::pattern(Region::PATTERN).at_most(Region::MAX_BYTES)
+}
+
+fn prefix() -> Rule {
+    Rule::pattern(Prefix::PATTERN).at_most(Prefix::MAX_BYTES)
+}
+
 /// The fields of the schemas.
 fn fields() -> Vec<(&'static str, &'static str, Rule)> {
     let filled = || Rule::pattern(FILLED);
     let without_nul = || Rule::pattern(r"^[^\u0000]*$");
     let role = format!("{}|{}", RoleArn::PATTERN, RoleArn::MASK_PATTERN);
     vec![
-        ("ConfigRequest", "bucket", Rule::pattern(Bucket::PATTERN)),
-        (
-            "ConfigRequest",
-            "region",
-            Rule::pattern(Region::PATTERN).at_most(Region::MAX_BYTES),
-        ),
+        ("ConfigRequest", "bucket", bucket()),
+        ("ConfigRequest", "region", region()),
         ("ConfigRequest", "roleArn", Rule::pattern(role)),
-        (
-            "ConfigRequest",
-            "prefix",
-            Rule::pattern(Prefix::PATTERN).at_most(Prefix::MAX_BYTES),
-        ),
+        ("ConfigRequest", "prefix", prefix()),
         (
             "ConfigRequest",
             "bucketOwner",
@@ -151,6 +155,12 @@ fn constrain_parameter(parameter: &mut Parameter) {
         "orgId" => Rule::pattern(OrgId::PATTERN).at_most(OrgId::MAX_BYTES),
         "If-Match" | "If-None-Match" => Rule::pattern(ETAGS),
         "status" => Rule::one_of(&runs::STATUSES),
+        "bucket" => bucket(),
+        "region" => region(),
+        "prefix" => prefix(),
+        "bucketOwner" => Rule::empty_or(AccountId::PATTERN),
+        "kmsKeyArn" => Rule::empty_or(KmsKeyArn::PATTERN),
+        "roleName" => Rule::pattern(RoleName::PATTERN).at_most(RoleName::MAX_BYTES),
         _ => return,
     };
     object.pattern = rule.pattern;

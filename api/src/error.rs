@@ -28,7 +28,10 @@ const RETRY_NEXT_SECONDS: u64 = 1;
 /// A failed request.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// No token, or one that is not good.
+    /// No token, or not just one.
+    #[error("send a token: Authorization: Bearer <JWT>")]
+    MissingToken,
+    /// A token that is not good.
     #[error("{0}")]
     Unauthorized(&'static str),
     /// A token that was good once.
@@ -186,7 +189,9 @@ impl ApiError {
     #[must_use]
     pub fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::MissingToken | Self::Unauthorized(_) => {
+                (StatusCode::UNAUTHORIZED, "unauthorized")
+            }
             Self::TokenExpired => (StatusCode::UNAUTHORIZED, "token_expired"),
             Self::AuthUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "auth_unavailable"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
@@ -247,14 +252,18 @@ impl ApiError {
         }
     }
 
-    fn challenge(&self) -> Option<&'static str> {
-        match self {
-            Self::Unauthorized(_) => Some("Bearer realm=\"audit-export\""),
-            Self::TokenExpired => Some(
-                "Bearer realm=\"audit-export\", error=\"invalid_token\", error_description=\"the token has expired\"",
-            ),
-            _ => None,
-        }
+    /// How to authenticate (RFC 6750 §3). Only a token that was sent can be called invalid; the sentence
+    /// that says why holds no character that would have to be quoted.
+    fn challenge(&self) -> Option<HeaderValue> {
+        let realm = "Bearer realm=\"audit-export\"";
+        let challenge = match self {
+            Self::MissingToken => realm.to_owned(),
+            Self::Unauthorized(_) | Self::TokenExpired => {
+                format!("{realm}, error=\"invalid_token\", error_description=\"{self}\"")
+            }
+            _ => return None,
+        };
+        HeaderValue::from_str(&challenge).ok()
     }
 
     fn log(&self) {
@@ -301,9 +310,7 @@ impl IntoResponse for ApiError {
                 .insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(challenge) = self.challenge() {
-            response
-                .headers_mut()
-                .insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         response
     }

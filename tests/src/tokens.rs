@@ -9,7 +9,8 @@ use aws_lc_rs::{
     rsa::KeySize,
     signature::{
         ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
-        RsaKeyPair,
+        RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512,
+        RsaEncoding, RsaKeyPair,
     },
 };
 use base64::{
@@ -62,7 +63,7 @@ pub struct Key {
 }
 
 enum Pair {
-    Secret(String),
+    Secret(Vec<u8>),
     Rsa(RsaKeyPair),
     Ec(EcdsaKeyPair),
     Ed(Ed25519KeyPair),
@@ -75,7 +76,7 @@ impl Key {
     }
 
     /// Another secret.
-    pub fn secret(secret: &str) -> Self {
+    pub fn secret(secret: impl Into<Vec<u8>>) -> Self {
         Self {
             kid: None,
             pair: Pair::Secret(secret.into()),
@@ -128,23 +129,20 @@ impl Key {
         jwk
     }
 
-    /// The public half of an RSA key in the form that is most often handed around: PEM of its
-    /// SubjectPublicKeyInfo (RFC 7468).
-    pub fn public_pem(&self) -> String {
-        let Pair::Rsa(pair) = &self.pair else {
-            panic!("not an RSA key");
+    /// The public half as its SubjectPublicKeyInfo (RFC 5280).
+    pub fn public_der(&self) -> Vec<u8> {
+        let der = match &self.pair {
+            Pair::Secret(_) => panic!("a secret has no public half"),
+            Pair::Rsa(pair) => AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()),
+            Pair::Ec(pair) => pair.public_key().as_der(),
+            Pair::Ed(pair) => pair.public_key().as_der(),
         };
-        let der = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).unwrap();
-        let text = BASE64_STANDARD.encode(der.as_ref());
-        let lines: Vec<_> = text
-            .as_bytes()
-            .chunks(64)
-            .map(String::from_utf8_lossy)
-            .collect();
-        format!(
-            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-            lines.join("\n")
-        )
+        der.unwrap().as_ref().to_vec()
+    }
+
+    /// The same in the form that is most often handed around (RFC 7468).
+    pub fn public_pem(&self) -> String {
+        pem("PUBLIC KEY", &self.public_der())
     }
 
     fn algorithm(&self) -> &'static str {
@@ -167,36 +165,77 @@ impl Key {
 
     /// A token with a header that may say anything.
     pub fn token_with(&self, header: &Value, claims: &Value) -> String {
-        self.token_of(&format!(
-            "{}.{}",
-            b64(header.to_string()),
-            b64(claims.to_string())
-        ))
+        self.token_of(header.to_string(), claims.to_string())
     }
 
-    /// A token of which all but the signature is given.
-    pub fn token_of(&self, message: &str) -> String {
-        let signature = self.sign(message.as_bytes());
+    /// A token whose header and claims need not even be JSON.
+    pub fn token_of(&self, header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
+        self.token_signed(header, claims, sign)
+    }
+
+    /// A good signature of an RSA key by another of its algorithms (RFC 7518 §3.3, §3.5).
+    pub fn token_by(&self, algorithm: &str, claims: &Value) -> String {
+        let encoding: &'static dyn RsaEncoding = match algorithm {
+            "RS384" => &RSA_PKCS1_SHA384,
+            "RS512" => &RSA_PKCS1_SHA512,
+            "PS256" => &RSA_PSS_SHA256,
+            "PS384" => &RSA_PSS_SHA384,
+            "PS512" => &RSA_PSS_SHA512,
+            other => panic!("{other}"),
+        };
+        let header = json!({"alg": algorithm, "kid": self.kid});
+        self.token_signed(header.to_string(), claims.to_string(), |pair, message| {
+            let Pair::Rsa(pair) = pair else {
+                panic!("not an RSA key");
+            };
+            sign_rsa(pair, encoding, message)
+        })
+    }
+
+    fn token_signed(
+        &self,
+        header: impl AsRef<[u8]>,
+        claims: impl AsRef<[u8]>,
+        sign: impl Fn(&Pair, &[u8]) -> Vec<u8>,
+    ) -> String {
+        let message = format!("{}.{}", b64(header), b64(claims));
+        let signature = sign(&self.pair, message.as_bytes());
         format!("{message}.{}", b64(signature))
     }
+}
 
-    fn sign(&self, message: &[u8]) -> Vec<u8> {
-        let random = SystemRandom::new();
-        match &self.pair {
-            Pair::Secret(secret) => {
-                let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-                hmac::sign(&key, message).as_ref().to_vec()
-            }
-            Pair::Rsa(pair) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
-                    .unwrap();
-                signature
-            }
-            Pair::Ec(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
-            Pair::Ed(pair) => pair.sign(message).as_ref().to_vec(),
+fn sign(pair: &Pair, message: &[u8]) -> Vec<u8> {
+    match pair {
+        Pair::Secret(secret) => {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+            hmac::sign(&key, message).as_ref().to_vec()
         }
+        Pair::Rsa(pair) => sign_rsa(pair, &RSA_PKCS1_SHA256, message),
+        Pair::Ec(pair) => {
+            let signature = pair.sign(&SystemRandom::new(), message);
+            signature.unwrap().as_ref().to_vec()
+        }
+        Pair::Ed(pair) => pair.sign(message).as_ref().to_vec(),
     }
+}
+
+fn sign_rsa(pair: &RsaKeyPair, encoding: &'static dyn RsaEncoding, message: &[u8]) -> Vec<u8> {
+    let mut signature = vec![0; pair.public_modulus_len()];
+    pair.sign(encoding, &SystemRandom::new(), message, &mut signature)
+        .unwrap();
+    signature
+}
+
+/// DER as text (RFC 7468).
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(der);
+    let lines: Vec<_> = text
+        .as_bytes()
+        .chunks(64)
+        .map(String::from_utf8_lossy)
+        .collect();
+    let lines = lines.join("\n");
+    format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
 }
 
 fn b64(bytes: impl AsRef<[u8]>) -> String {

@@ -13,7 +13,10 @@ use axum::{
     http::{header::AUTHORIZATION, request::Parts},
 };
 use common::ids::OrgId;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, MapAccess, Visitor},
+};
 
 use super::Authenticator;
 use crate::error::ApiError;
@@ -78,7 +81,11 @@ impl fmt::Display for Scope {
 /// The claims that grant something. Those about the token itself are checked before.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Claims {
-    #[serde(default, skip_serializing_if = "HashMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "each_once",
+        skip_serializing_if = "HashMap::is_empty"
+    )]
     pub(super) orgs: HashMap<String, Role>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) org_id: Option<String>,
@@ -92,6 +99,33 @@ pub(super) struct Claims {
         skip_serializing_if = "Option::is_none"
     )]
     pub(super) sub: Option<String>,
+}
+
+/// An organisation that stands twice could be read with either role (RFC 7519 §4).
+fn each_once<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<HashMap<String, Role>, D::Error> {
+    struct Orgs;
+
+    impl<'de> Visitor<'de> for Orgs {
+        type Value = HashMap<String, Role>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a role in each organisation")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut orgs = HashMap::new();
+            while let Some((org, role)) = map.next_entry()? {
+                if orgs.insert(org, role).is_some() {
+                    return Err(A::Error::custom("an organisation stands twice"));
+                }
+            }
+            Ok(orgs)
+        }
+    }
+
+    deserializer.deserialize_map(Orgs)
 }
 
 /// A subject of an odd type is no reason to refuse a token.
@@ -200,21 +234,20 @@ where
 }
 
 fn bearer_token(parts: &Parts) -> Result<&str, ApiError> {
-    const MISSING: ApiError = ApiError::Unauthorized("send a token: Authorization: Bearer <JWT>");
     let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
     let (Some(header), None) = (headers.next(), headers.next()) else {
-        return Err(MISSING);
+        return Err(ApiError::MissingToken);
     };
     let (scheme, token) = header
         .to_str()
         .ok()
         .and_then(|text| text.split_once(' '))
-        .ok_or(MISSING)?;
+        .ok_or(ApiError::MissingToken)?;
     let token = token.trim();
     if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
         Ok(token)
     } else {
-        Err(MISSING)
+        Err(ApiError::MissingToken)
     }
 }
 

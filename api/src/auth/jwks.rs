@@ -1,7 +1,8 @@
 //! The identity provider's public keys: fetched, cached, and fetched again when they rotate.
 
+mod keys;
+
 use std::{
-    collections::HashMap,
     fmt,
     net::IpAddr,
     str::FromStr,
@@ -9,10 +10,8 @@ use std::{
     time::Duration,
 };
 
-use jsonwebtoken::{
-    Algorithm, DecodingKey,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
-};
+use jsonwebtoken::Algorithm;
+use keys::{Key, Keys, MAX_KEYS};
 use reqwest::{Client, Url, redirect};
 use tokio::{
     sync::Mutex,
@@ -70,12 +69,6 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// A public key and the one algorithm that it is for.
-pub(super) struct Key {
-    pub(super) decoding: DecodingKey,
-    pub(super) algorithm: Algorithm,
-}
-
 /// What became of the search for a token's key.
 pub(super) enum KeyLookup {
     /// Here it is.
@@ -99,34 +92,6 @@ pub struct Jwks {
 struct Fetch {
     at: Instant,
     succeeded: bool,
-}
-
-#[derive(Default)]
-struct Keys {
-    by_id: HashMap<String, Arc<Key>>,
-    without_id: Vec<Arc<Key>>,
-}
-
-impl Keys {
-    /// The key with the id; or, for a token that names none, the only one of its algorithm.
-    fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
-        if let Some(kid) = kid {
-            return self
-                .by_id
-                .get(kid)
-                .filter(|key| key.algorithm == algorithm)
-                .cloned();
-        }
-        let mut fitting = self
-            .by_id
-            .values()
-            .chain(&self.without_id)
-            .filter(|key| key.algorithm == algorithm);
-        match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Some(Arc::clone(key)),
-            _ => None,
-        }
-    }
 }
 
 impl Jwks {
@@ -159,7 +124,7 @@ impl Jwks {
 
     /// A JWKS that has been fetched as this document, and is not fetched again.
     pub(crate) fn fetched(url: JwksUrl, client: Client, document: &[u8]) -> Option<Self> {
-        let keys = usable_keys(read_set(document).ok()?);
+        let keys = read_set(document).ok()?;
         let last_fetch = Fetch {
             at: Instant::now(),
             succeeded: true,
@@ -225,7 +190,7 @@ impl Jwks {
         let succeeded = fetched.is_ok();
         match fetched {
             Ok(keys) => {
-                let keys = Arc::new(usable_keys(keys));
+                let keys = Arc::new(keys);
                 *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
             }
             // The keys that are known stay good: an outage of the provider must not lock everybody out.
@@ -238,7 +203,7 @@ impl Jwks {
         succeeded
     }
 
-    async fn fetch(&self) -> Result<Vec<serde_json::Value>, FetchError> {
+    async fn fetch(&self) -> Result<Keys, FetchError> {
         let mut response = self.client.get(self.url.0.clone()).send().await?;
         if !response.status().is_success() {
             return Err(FetchError::Status(response.status()));
@@ -250,14 +215,18 @@ impl Jwks {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(read_set(&body)?)
+        read_set(&body)
     }
 }
 
 /// Read as an object first: for serde an array that holds an array of keys would do, too.
-fn read_set(document: &[u8]) -> Result<Vec<serde_json::Value>, serde_json::Error> {
+fn read_set(document: &[u8]) -> Result<Keys, FetchError> {
     let mut set: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(document)?;
-    serde_json::from_value(set.remove("keys").unwrap_or_default())
+    let keys: Vec<_> = serde_json::from_value(set.remove("keys").unwrap_or_default())?;
+    if keys.len() > MAX_KEYS {
+        return Err(FetchError::TooMany);
+    }
+    Ok(Keys::usable(keys))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -268,6 +237,8 @@ enum FetchError {
     Status(http::StatusCode),
     #[error("the answer is larger than {MAX_ANSWER_BYTES} bytes")]
     TooLarge,
+    #[error("there are more than {MAX_KEYS} keys")]
+    TooMany,
     #[error("the answer is not a JWKS: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -288,52 +259,6 @@ fn with_causes(error: &reqwest::Error) -> String {
         next = cause.source();
     }
     text
-}
-
-/// The keys that can check a token's signature; others that stand beside them are none of ours.
-fn usable_keys(jwks: Vec<serde_json::Value>) -> Keys {
-    let mut keys = Keys::default();
-    for value in jwks {
-        let Ok(jwk) = serde_json::from_value::<Jwk>(value) else {
-            continue;
-        };
-        let Some(algorithm) = algorithm_of(&jwk) else {
-            continue;
-        };
-        let Ok(decoding) = DecodingKey::from_jwk(&jwk) else {
-            continue;
-        };
-        let key = Arc::new(Key {
-            decoding,
-            algorithm,
-        });
-        match jwk.common.key_id {
-            Some(kid) => drop(keys.by_id.insert(kid, key)),
-            None => keys.without_id.push(key),
-        }
-    }
-    keys
-}
-
-/// The one algorithm that a key is for: by its kind, and by what it says of itself.
-fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
-    let signs = matches!(
-        jwk.common.public_key_use,
-        None | Some(PublicKeyUse::Signature)
-    );
-    let (algorithm, name) = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
-        AlgorithmParameters::EllipticCurve(ec) if ec.curve == EllipticCurve::P256 => {
-            (Algorithm::ES256, KeyAlgorithm::ES256)
-        }
-        AlgorithmParameters::OctetKeyPair(okp) if okp.curve == EllipticCurve::Ed25519 => {
-            (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
-        }
-        // A shared secret has no place among public keys.
-        _ => return None,
-    };
-    let says_so = jwk.common.key_algorithm.is_none_or(|own| own == name);
-    (signs && says_so).then_some(algorithm)
 }
 
 #[cfg(test)]

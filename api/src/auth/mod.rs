@@ -15,6 +15,8 @@ pub use caller::{Caller, Role, Scope};
 pub use jwks::{Jwks, JwksUrl};
 pub use verify::{Authenticator, NewToken, sign};
 
+/// The longest token that is looked at, in bytes. One that names a thousand organisations fits.
+pub const MAX_TOKEN_BYTES: usize = 48 * 1024;
 /// How far clocks may be apart, in seconds.
 pub const LEEWAY_SECONDS: u64 = 30;
 /// The shortest secret that HS256 may have, in bytes (RFC 7518 §3.2).

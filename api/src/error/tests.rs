@@ -35,13 +35,16 @@ async fn the_shape_is_error_and_code() {
 
 #[tokio::test]
 async fn headers_tell_what_to_do_next() {
-    let (response, _) = body(ApiError::Unauthorized("send a token")).await;
-    assert!(
-        response.headers()[WWW_AUTHENTICATE]
-            .to_str()
-            .unwrap()
-            .starts_with("Bearer ")
-    );
+    for (error, challenge) in [
+        (ApiError::MissingToken, "Bearer realm=\"audit-export\""),
+        (
+            ApiError::Unauthorized("the token is not a JWT"),
+            "Bearer realm=\"audit-export\", error=\"invalid_token\", error_description=\"the token is not a JWT\"",
+        ),
+    ] {
+        let (response, _) = body(error).await;
+        assert_eq!(response.headers()[WWW_AUTHENTICATE], challenge);
+    }
     let (response, _) = body(ApiError::BrokerUnavailable).await;
     assert_eq!(response.headers()[RETRY_AFTER], "5");
     let (response, _) = body(ApiError::OrgBusy("lock".into())).await;

@@ -55,7 +55,7 @@ impl utoipa::Modify for BearerAuth {
 const ALWAYS: [(u16, &str); 7] = [
     (
         401,
-        "`unauthorized` or `token_expired`: `WWW-Authenticate` tells how to send a token",
+        "`unauthorized` or `token_expired`: `WWW-Authenticate` tells how to send a token, or what is wrong with it",
     ),
     (403, "`forbidden`: the token does not grant this"),
     (414, "`uri_too_long`: more than 8 KiB"),

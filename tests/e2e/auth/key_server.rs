@@ -1,18 +1,32 @@
 //! An identity provider: a key set over HTTP that can change and fail, and counts who asks.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use axum::{Router, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, HeaderName, Response, StatusCode},
+    routing::get,
+};
+use futures_util::stream;
 use harness::{World, eventually, tokens::Key};
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
 
+/// Makes an answer, each time that the keys are asked for.
+type Answer = Arc<dyn Fn() -> Response<Body> + Send + Sync>;
+
 pub(super) struct KeyServer {
-    url: String,
-    answer: Arc<Mutex<(StatusCode, String)>>,
+    address: SocketAddr,
+    answer: Arc<Mutex<Answer>>,
     fetches: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -20,18 +34,20 @@ pub(super) struct KeyServer {
 impl KeyServer {
     pub(super) async fn start(keys: &[&Key]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/keys", listener.local_addr().unwrap());
-        let answer = Arc::new(Mutex::new((StatusCode::OK, String::new())));
+        let address = listener.local_addr().unwrap();
+        let nothing: Answer = Arc::new(|| Response::new(Body::empty()));
+        let answer = Arc::new(Mutex::new(nothing));
         let fetches = Arc::new(AtomicUsize::new(0));
         let (answers, counter) = (answer.clone(), fetches.clone());
         let handler = async move || {
             counter.fetch_add(1, Ordering::SeqCst);
-            answers.lock().unwrap().clone()
+            let answer = answers.lock().unwrap().clone();
+            answer()
         };
         let router = Router::new().route("/keys", get(handler));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let server = Self {
-            url,
+            address,
             answer,
             fetches,
             task,
@@ -41,8 +57,8 @@ impl KeyServer {
     }
 
     /// Where the keys are.
-    pub(super) fn url(&self) -> &str {
-        &self.url
+    pub(super) fn url(&self) -> String {
+        format!("http://{}/keys", self.address)
     }
 
     /// From now on these are the keys.
@@ -53,7 +69,32 @@ impl KeyServer {
 
     /// From now on this is the answer.
     pub(super) fn answer_with(&self, status: StatusCode, text: &str) {
-        *self.answer.lock().unwrap() = (status, text.to_owned());
+        self.answer_as(status, &[], text.to_owned().into_bytes());
+    }
+
+    /// The same with headers, and with a body that need not be text.
+    pub(super) fn answer_as(&self, status: StatusCode, headers: &[(&str, &str)], body: Vec<u8>) {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect();
+        *self.answer.lock().unwrap() = Arc::new(move || {
+            let mut answer = Response::new(body.clone().into());
+            *answer.status_mut() = status;
+            answer.headers_mut().clone_from(&headers);
+            answer
+        });
+    }
+
+    /// From now on a byte comes ten times a second, without end.
+    pub(super) fn drip(&self) {
+        *self.answer.lock().unwrap() = Arc::new(|| {
+            let bytes = stream::unfold((), async |()| {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Some((Ok::<_, Infallible>(" "), ()))
+            });
+            Response::new(Body::from_stream(bytes))
+        });
     }
 
     /// How often the keys were asked for.
@@ -64,7 +105,7 @@ impl KeyServer {
     /// A world whose API takes tokens that are signed with these keys, and with the shared secret
     /// where it is to. It has the organisation acme, and has asked for the keys.
     pub(super) async fn world(&self, with_secret: bool) -> World {
-        let url = self.url.parse().unwrap();
+        let url = self.url().parse().unwrap();
         let world = World::start_with(|config| {
             config.jwks_url = Some(url);
             if !with_secret {

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use harness::{World, eventually, tokens::Key};
+use harness::{World, attacks, eventually, tokens::Key};
 use serde_json::json;
 
-use super::{all_claims, ask_with, key_server::KeyServer, unauthorized};
+use super::{all_claims, ask_with, key_server::KeyServer, try_all, unauthorized};
 
 /// How long the API waits after a fetch before an unknown key may cause another.
 const BETWEEN_FETCHES: Duration = Duration::from_secs(10);
@@ -98,6 +98,11 @@ async fn keys_rotate_without_a_restart() {
         "a key that was taken back",
     );
     ask_with(&world, &new_token).await.expect(200);
+    attacks::record(
+        "forged or misused token",
+        "signed by a key that the provider has taken back",
+        "401 from the next fetch on, without a restart",
+    );
 }
 
 /// In how many periods of the rate limit something may have happened once each.
@@ -121,8 +126,10 @@ async fn unknown_keys_cause_one_fetch_at_a_time() {
         assert_eq!(server.fetches(), 1, "the first fetch is recent enough");
     }
 
-    // When it no longer is, many at once cause one.
+    // When it no longer is, many at once cause one; and that brings the key that is new meanwhile.
     tokio::time::sleep(BETWEEN_FETCHES.saturating_sub(began.elapsed())).await;
+    let new = Key::eddsa("new");
+    server.serve(&[&key, &new]);
     let tokens: Vec<_> = (0..40).map(stranger).collect();
     let answers =
         futures_util::future::join_all(tokens.iter().map(|token| ask_with(&world, token))).await;
@@ -135,9 +142,16 @@ async fn unknown_keys_cause_one_fetch_at_a_time() {
         "{fetches} fetches in {:?}",
         began.elapsed()
     );
-    ask_with(&world, &key.token(&all_claims()))
-        .await
-        .expect(200);
+    for key in [&key, &new] {
+        ask_with(&world, &key.token(&all_claims()))
+            .await
+            .expect(200);
+    }
+    attacks::record(
+        "forged or misused token",
+        "a flood of invented key ids",
+        "401; one fetch of the keys in 10 s, which still brings new ones",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,34 +216,81 @@ async fn a_provider_that_is_not_there() {
         .expect(200);
 }
 
+/// A token by an RSA key of 1024 bits, and that key: the library of these tests makes none so small.
+const SMALL_KEY: &str = "4CP-21u1BW0v6SYpBc-6v0nSfAU_gEF8n4jLDjBzeq-Aqw6nW3znN_0sH3oRYgiq3BbVN4wxXNEK05O6Q2ogLcnVMB18KX3Y8XpWsERkPBgIWL0Ym8QxrFm5JtT-4B_IEAWXor-7KSs-jQBBGmBq71UQI2nh8AmxxoiJvV0aNQU";
+const BY_SMALL_KEY: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6InNtYWxsIn0.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJhdWQiOiJhdWRpdC1leHBvcnQiLCJleHAiOjI1MzM3MDc2NDgwMCwib3JncyI6eyJhY21lIjoib3duZXIifX0.l7socuqvYv82ohGKQcKKSR48GSJkRhB0IZBhfOvFoSFX6cvzpZ5MfSWoMbrPw3TWTsTa4tV8tCrKgCPT9hvT-4JGf6GL7ZOrRG4VKBEZsICiLRxFnDcMvTqJuDkpdU6EKrLROVCN89eNbdmZuxoaUZ1VlX_19khjpE1uPe30YtI";
+
 /// What else may stand in a key set is none of ours, and does not spoil it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_with_foreign_keys_in_it() {
-    let (good, encrypts) = (Key::es256("good"), Key::rs256("encrypts"));
-    let server = KeyServer::start(&[]).await;
-    let mut not_for_signatures = encrypts.jwk();
-    not_for_signatures["use"] = "enc".into();
-    let set = json!({"keys": [
-        {"kty": "oct", "kid": "secret", "k": "YSBzZWNyZXQgb2YgMzIgYnl0ZXMgb3IgbW9yZSwgcmVhbGx5"},
-        {"kty": "EC", "crv": "P-256", "kid": "broken", "x": "!", "y": "!"},
-        {"kty": "of the future", "kid": "future"},
-        not_for_signatures,
+    let (good, rsa) = (Key::es256("good"), Key::rs256("rsa"));
+    let foreign = [
+        ("use: enc", json!({"use": "enc"})),
+        (
+            "key_ops without verify",
+            json!({"key_ops": ["sign", "encrypt"]}),
+        ),
+        ("no key_ops at all", json!({"key_ops": []})),
+        ("alg: ES384", json!({"alg": "ES384"})),
+        ("alg: ECDH-ES", json!({"alg": "ECDH-ES"})),
+        ("crv: P-384", json!({"crv": "P-384"})),
+    ];
+    let foreign = foreign.map(|(what, changes)| {
+        let key = Key::es256(what);
+        let mut jwk = key.jwk();
+        for (name, value) in changes.as_object().unwrap() {
+            jwk[name] = value.clone();
+        }
+        (what, key, jwk)
+    });
+    let twice = [Key::eddsa("twice"), Key::eddsa("twice")];
+    let mut keys = vec![
+        json!({"kty": "oct", "kid": "secret", "k": "YSBzZWNyZXQgb2YgMzIgYnl0ZXMgb3IgbW9yZSwgcmVhbGx5"}),
+        json!({"kty": "EC", "crv": "P-256", "kid": "broken", "x": "!", "y": "!"}),
+        json!({"kty": "of the future", "kid": "future"}),
+        json!({"kty": "RSA", "kid": "small", "n": SMALL_KEY, "e": "AQAB"}),
+        json!("no key"),
         good.jwk(),
-    ]});
-    server.answer_with(StatusCode::OK, &set.to_string());
+        rsa.jwk(),
+    ];
+    keys.extend(foreign.iter().map(|(_, _, jwk)| jwk.clone()));
+    keys.extend(twice.iter().map(Key::jwk));
+    let server = KeyServer::start(&[]).await;
+    server.answer_with(StatusCode::OK, &json!({"keys": keys}).to_string());
     let world = server.world(false).await;
-    ask_with(&world, &good.token(&all_claims()))
-        .await
-        .expect(200);
-    unauthorized(
-        &ask_with(&world, &encrypts.token(&all_claims())).await,
-        "a key for encryption",
-    );
+    // Without an id: the others do not count.
+    for (key, alg) in [(&good, "ES256"), (&rsa, "RS256")] {
+        ask_with(&world, &key.token(&all_claims()))
+            .await
+            .expect(200);
+        let header = json!({"alg": alg});
+        ask_with(&world, &key.token_with(&header, &all_claims()))
+            .await
+            .expect(200);
+    }
+
     let secret = Key::secret("a secret of 32 bytes or more, really");
     let header = json!({"alg": "HS256", "kid": "secret"});
-    let token = secret.token_with(&header, &all_claims());
-    unauthorized(
-        &ask_with(&world, &token).await,
-        "a secret that is published",
-    );
+    let mut tokens: Vec<_> = foreign
+        .iter()
+        .map(|(what, key, _)| {
+            let what = format!("signed by a key of the set that is for something else ({what})");
+            (what, key.token(&all_claims()))
+        })
+        .collect();
+    tokens.extend([
+        (
+            "signed by a secret that the set publishes".to_owned(),
+            secret.token_with(&header, &all_claims()),
+        ),
+        (
+            "signed by an RSA key of 1024 bits in the set".to_owned(),
+            BY_SMALL_KEY.to_owned(),
+        ),
+        (
+            "signed by one of two keys with the same id".to_owned(),
+            twice[1].token(&all_claims()),
+        ),
+    ]);
+    try_all(&world, tokens).await;
 }

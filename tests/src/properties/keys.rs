@@ -99,7 +99,7 @@ fn passes_only_what_is_in(checker: &Tokens, document: &str) {
         }
     }
     for text in json::strings(document.as_bytes()).iter().take(8) {
-        let mut forger = Key::secret(text);
+        let mut forger = Key::secret(text.as_str());
         for id in [None, Some("r"), Some("e"), Some("d")] {
             forger.kid = id.map(str::to_owned);
             let token = forger.token(&claims(json!({})));

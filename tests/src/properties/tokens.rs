@@ -144,7 +144,7 @@ fn unsigned(data: &[u8]) {
     let message = format!("{}.{}", b64(header), b64(claims));
     let borrowed = WORLD.tokens.iter().map(|token| signature(token).to_owned());
     let by_public = WORLD.public.iter().map(|text| {
-        let token = Key::secret(text).token_of(&message);
+        let token = Key::secret(text.as_str()).token_of(header, claims);
         signature(&token).to_owned()
     });
     for signature in borrowed.chain(by_public).chain([String::new()]) {
@@ -160,7 +160,7 @@ fn signed(data: &[u8]) {
     let Some((header, claims)) = lines(data) else {
         return;
     };
-    let token = Key::shared().token_of(&format!("{}.{}", b64(header), b64(claims)));
+    let token = Key::shared().token_of(header, claims);
     let caller = match WORLD.checker.caller(bearer(&token).unwrap()) {
         Ok(caller) => caller,
         Err(error) => return is_refusal(&error),

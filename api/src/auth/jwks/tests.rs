@@ -242,7 +242,7 @@ async fn keys_are_kept_fresh_until_shutdown() {
         let (jwks, shutdown) = (Arc::clone(&jwks), shutdown.clone());
         async move { jwks.keep_fresh(shutdown).await }
     });
-    while jwks.keys().by_id.is_empty() {
+    while jwks.keys().is_empty() {
         tokio::task::yield_now().await;
     }
     shutdown.cancel();

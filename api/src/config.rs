@@ -57,7 +57,7 @@ pub enum Command {
 /// The settings of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Postgres, as a URL (postgres://user:password@host:port/name?sslmode=require). LISTEN needs a
+    /// Postgres, as a URL (postgres://user:password@host:port/name?sslmode=verify-full). LISTEN needs a
     /// direct connection or a session pooler.
     #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env = true, value_parser = secret)]
     pub database_url: SecretString,
@@ -340,7 +340,7 @@ impl Config {
     /// # Errors
     /// The first setting that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
-        db::parse_url(self.database_url.expose_secret(), "check")?;
+        db::Server::parse(self.database_url.expose_secret(), "check")?;
         queue::parse_url(self.amqp_url.expose_secret())?;
         self.tokens.check()?;
         match &self.jwt_secret {

@@ -128,8 +128,8 @@ async fn listen(
     wakes: &Sender<Wake>,
     reconnect: &mut Reconnect,
 ) -> Result<(), db::ConnectError> {
-    let config = db::parse_url(url.expose_secret(), "audit-export-listen")?;
-    let (client, mut connection) = config.connect(db::tls()?).await?;
+    let server = db::Server::parse(url.expose_secret(), "audit-export-listen")?;
+    let (client, mut connection) = server.connect().await?;
     let forwarding = async {
         while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
             if let AsyncMessage::Notification(notification) = message?

@@ -43,12 +43,12 @@ pub async fn migrate(
     owner: &SecretString,
     services: Option<&SecretString>,
 ) -> Result<Vec<String>, MigrateError> {
-    let config = db::parse_url(owner.expose_secret(), "audit-export-migrate")?;
+    let server = db::Server::parse(owner.expose_secret(), "audit-export-migrate")?;
     let service_role = match services {
-        Some(url) => service_role(&config, url)?,
+        Some(url) => service_role(&server, url)?,
         None => None,
     };
-    let (mut client, connection) = config.connect(db::tls()?).await?;
+    let (mut client, connection) = server.connect().await?;
     let connection = tokio::spawn(connection);
     // The services' own time-outs would end the wait for another migrator, and a long migration.
     // Nothing else should wait for long behind a migration that waits for a table, though.
@@ -81,12 +81,12 @@ pub async fn migrate(
 
 /// The role that is not the owner's.
 fn service_role(
-    owner: &tokio_postgres::Config,
+    owner: &db::Server,
     services: &SecretString,
 ) -> Result<Option<String>, MigrateError> {
-    let services = db::parse_url(services.expose_secret(), "audit-export-migrate")?;
-    let role = services.get_user().ok_or(MigrateError::NoServiceRole)?;
-    Ok((owner.get_user() != Some(role)).then(|| role.to_owned()))
+    let services = db::Server::parse(services.expose_secret(), "audit-export-migrate")?;
+    let role = services.user().ok_or(MigrateError::NoServiceRole)?;
+    Ok((owner.user() != Some(role)).then(|| role.to_owned()))
 }
 
 async fn grant(client: &tokio_postgres::Client, role: &str) -> Result<(), MigrateError> {

@@ -5,7 +5,7 @@ mod claims;
 mod forged;
 mod headers;
 mod hostile;
-mod key_server;
+pub(crate) mod key_server;
 mod keys;
 mod times;
 

@@ -35,3 +35,4 @@ mod status;
 mod stories;
 mod system_events;
 mod test_connection;
+mod tls;

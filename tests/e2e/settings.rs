@@ -7,7 +7,7 @@ use harness::required;
 
 const README: &str = include_str!("../../README.md");
 /// Read by a library, not by us.
-const OF_LIBRARIES: [&str; 1] = ["RUST_LOG"];
+const OF_LIBRARIES: [&str; 2] = ["RUST_LOG", "SSL_CERT_FILE"];
 
 /// Each variable that a program or one of its commands reads, with its default.
 fn variables(command: &Command, found: &mut Vec<(String, String)>) {

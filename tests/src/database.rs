@@ -1,10 +1,20 @@
 //! A database of the test's own, on the server of `DATABASE_OWNER_URL`. The services log in as the role of
 //! `DATABASE_URL`; the test itself, as the owner, sees all.
 
+use std::net::SocketAddr;
+
 use tokio_postgres::{Client, GenericClient, NoTls};
 use uuid::Uuid;
 
 use crate::env::required;
+
+/// Where Postgres listens, for a proxy before it.
+pub fn address() -> SocketAddr {
+    let url: reqwest::Url = required("DATABASE_URL").parse().expect("it is a URL");
+    let (host, port) = (url.host_str().unwrap(), url.port().unwrap_or(5432));
+    let address = format!("{host}:{port}").parse();
+    address.expect("the host of DATABASE_URL is an address")
+}
 
 /// A migrated database.
 #[derive(Debug)]

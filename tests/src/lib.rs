@@ -27,6 +27,7 @@ pub mod properties;
 pub mod report;
 pub mod schema;
 pub mod servers;
+pub mod tls;
 pub mod tokens;
 pub mod wait;
 pub mod world;

@@ -1,12 +1,15 @@
-//! Connecting to Postgres: the URL, TLS, and the pool.
+//! Connecting to Postgres: the URL, TLS, and the pool. The pool, `LISTEN` and `migrate` all come here.
+
+mod tls;
 
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::Error;
+use tokio_postgres::{Client, Config, Error, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{describe, tenant};
+use tls::Roots;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,10 +26,13 @@ const TCP_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The URL is not one of Postgres.
-    #[error("DATABASE_URL is not a Postgres connection string: {0}")]
+    #[error("DATABASE_URL is not a Postgres connection string: {}", fault(.0))]
     Url(Error),
-    /// The system's certificates could not be read.
-    #[error("the system's root certificates cannot be read: {0}")]
+    /// What the URL says of TLS cannot be right.
+    #[error("DATABASE_URL: {0}")]
+    Tls(&'static str),
+    /// The certificates to trust could not be read.
+    #[error("root certificates cannot be read: {0}")]
     Certificates(String),
     /// The server refused, or is not there.
     #[error("{}", describe(.0))]
@@ -36,48 +42,70 @@ pub enum ConnectError {
     Pool(#[from] deadpool_postgres::BuildError),
 }
 
-/// Reads a connection string and adds the time-outs that the services rely on.
-///
-/// # Errors
-/// The string is not a Postgres URL or key-value string.
-pub fn parse_url(url: &str, application: &str) -> Result<tokio_postgres::Config, ConnectError> {
-    let mut config: tokio_postgres::Config = url.parse().map_err(ConnectError::Url)?;
-    let options = format!(
-        "{} -c lock_timeout={} -c statement_timeout={}",
-        config.get_options().unwrap_or_default(),
-        LOCK_TIMEOUT.as_millis(),
-        STATEMENT_TIMEOUT.as_millis(),
-    );
-    config
-        .options(options.trim())
-        .application_name(application)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_user_timeout(TCP_TIMEOUT)
-        .keepalives_idle(TCP_TIMEOUT);
-    Ok(config)
+/// What is wrong with a connection string. Of the driver's reasons only the one that names an option
+/// is told; others repeat what stands in the string, which may be the password.
+fn fault(error: &Error) -> String {
+    let reason = std::error::Error::source(error).map(ToString::to_string);
+    let reason = reason.filter(|text| text.starts_with("invalid value for option"));
+    reason.unwrap_or_else(|| error.to_string())
 }
 
-/// TLS with the system's roots; whether it is used is for the URL's `sslmode` to say.
-///
-/// # Errors
-/// The system's certificates cannot be read.
-pub fn tls() -> Result<MakeRustlsConnect, ConnectError> {
-    let (connect, unreadable) = MakeRustlsConnect::with_native_certs()
-        .map_err(|errors| ConnectError::Certificates(format!("{errors:?}")))?;
-    for error in unreadable {
-        tracing::debug!(%error, "a root certificate is left out");
+/// A connection, which has to be polled.
+pub type Connection =
+    tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+/// A server, and how to log in to it.
+pub struct Server {
+    config: Config,
+    roots: Roots,
+}
+
+impl Server {
+    /// Reads a connection string, and adds the time-outs that the services rely on.
+    ///
+    /// # Errors
+    /// The string is not a Postgres URL or key-value string, or what it says of TLS is contradictory.
+    pub fn parse(url: &str, application: &str) -> Result<Self, ConnectError> {
+        let (url, roots) = tls::take(url)?;
+        let mut config: Config = url.parse().map_err(ConnectError::Url)?;
+        let options = format!(
+            "{} -c lock_timeout={} -c statement_timeout={}",
+            config.get_options().unwrap_or_default(),
+            LOCK_TIMEOUT.as_millis(),
+            STATEMENT_TIMEOUT.as_millis(),
+        );
+        config
+            .options(options.trim())
+            .application_name(application)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_user_timeout(TCP_TIMEOUT)
+            .keepalives_idle(TCP_TIMEOUT);
+        Ok(Self { config, roots })
     }
-    Ok(connect)
+
+    /// Whom it logs in as, where the string says so.
+    pub fn user(&self) -> Option<&str> {
+        self.config.get_user()
+    }
+
+    /// Opens one connection.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(&self) -> Result<(Client, Connection), ConnectError> {
+        Ok(self.config.connect(self.roots.connector()?).await?)
+    }
 }
 
 /// A pool of at most `size` connections, none of which is opened yet.
 ///
 /// # Errors
-/// The URL or the system's certificates cannot be read.
+/// The URL or the certificates to trust cannot be read.
 pub fn pool(url: &str, application: &str, size: usize) -> Result<Pool, ConnectError> {
+    let Server { config, roots } = Server::parse(url, application)?;
     let manager = Manager::from_config(
-        parse_url(url, application)?,
-        tls()?,
+        config,
+        roots.connector()?,
         ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         },

@@ -16,9 +16,9 @@ pub mod orgs;
 pub mod system_events;
 mod tenant;
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, io, time::Duration};
 
-pub use connect::{ConnectError, parse_url, pool, tls};
+pub use connect::{ConnectError, Connection, Server, pool};
 pub use deadpool_postgres::{Client, Pool, PoolError};
 pub use tenant::Tenant;
 pub use tokio_postgres::{Error, error::SqlState};
@@ -33,7 +33,7 @@ use crate::destination::{AccountId, Bucket, Destination, KmsKeyArn, Prefix, Regi
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
     /// No connection was to be had.
-    #[error("no database connection: {0}")]
+    #[error("no database connection: {}", describe_pool(.0))]
     Pool(#[from] PoolError),
     /// The query failed.
     #[error("{}", describe(.0))]
@@ -42,16 +42,33 @@ pub enum QueryError {
 
 /// An error as it is logged: the driver's own text leaves out what the server said. Of that only the
 /// message and the code are taken. Details quote rows, and so do the messages of class 22, which are
-/// about values.
+/// about values. Of other causes only those of the connection are told: they quote nothing.
 pub fn describe(error: &Error) -> String {
     let Some(from_server) = error.as_db_error() else {
-        return error.to_string();
+        let text = error.to_string();
+        return match error.source() {
+            Some(cause) if cause.is::<io::Error>() || text == TLS_FAILED => {
+                format!("{text}: {cause}")
+            }
+            _ => text,
+        };
     };
     let (severity, code) = (from_server.severity(), from_server.code().code());
     if code.starts_with("22") {
         return format!("{severity}: a value was refused ({code})");
     }
     format!("{severity}: {} ({code})", from_server.message())
+}
+
+/// What the driver says of everything that goes wrong before a connection is encrypted.
+const TLS_FAILED: &str = "error performing TLS handshake";
+
+/// The same of an error of the pool.
+pub fn describe_pool(error: &PoolError) -> String {
+    match error {
+        PoolError::Backend(error) => describe(error),
+        other => other.to_string(),
+    }
 }
 
 impl QueryError {

@@ -24,7 +24,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 /// Makes an answer, each time that the keys are asked for.
 type Answer = Arc<dyn Fn() -> Response<Body> + Send + Sync>;
 
-pub(super) struct KeyServer {
+pub(crate) struct KeyServer {
     address: SocketAddr,
     answer: Arc<Mutex<Answer>>,
     fetches: Arc<AtomicUsize>,
@@ -32,7 +32,7 @@ pub(super) struct KeyServer {
 }
 
 impl KeyServer {
-    pub(super) async fn start(keys: &[&Key]) -> Self {
+    pub(crate) async fn start(keys: &[&Key]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let nothing: Answer = Arc::new(|| Response::new(Body::empty()));
@@ -59,6 +59,11 @@ impl KeyServer {
     /// Where the keys are.
     pub(super) fn url(&self) -> String {
         format!("http://{}/keys", self.address)
+    }
+
+    /// Where the server listens, for a proxy before it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// From now on these are the keys.

@@ -4,8 +4,10 @@ mod body;
 mod json;
 mod org;
 mod path;
+mod query;
 
 pub use body::{BodyReader, read_body};
 pub use json::{JsonBody, OptionalJsonBody, from_json};
 pub use org::{MayExport, MayTest, OrgAdmin, OrgAdminBy};
 pub use path::PathParameter;
+pub use query::read_query;

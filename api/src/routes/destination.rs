@@ -73,22 +73,9 @@ impl ConfigRequest {
                 }
                 (sent, _) => parse("roleArn", sent, parse_role)?,
             },
-            prefix: match self.prefix.as_deref() {
-                None => stored
-                    .map(|stored| stored.prefix.clone())
-                    .unwrap_or_default(),
-                sent => parse("prefix", sent, Prefix::parse)?,
-            },
-            bucket_owner: match self.bucket_owner.as_deref() {
-                None => stored.and_then(|stored| stored.bucket_owner.clone()),
-                Some("") => None,
-                sent => Some(parse("bucketOwner", sent, AccountId::parse)?),
-            },
-            kms_key_arn: match self.kms_key_arn.as_deref() {
-                None => stored.and_then(|stored| stored.kms_key_arn.clone()),
-                Some("") => None,
-                sent => Some(parse("kmsKeyArn", sent, KmsKeyArn::parse)?),
-            },
+            prefix: prefix(self.prefix.as_deref(), stored)?,
+            bucket_owner: bucket_owner(self.bucket_owner.as_deref(), stored)?,
+            kms_key_arn: kms_key_arn(self.kms_key_arn.as_deref(), stored)?,
         };
         same_partition(&wanted.region, &wanted.role_arn)
             .map_err(|error| ApiError::field("region", error.to_string()))?;
@@ -106,6 +93,37 @@ fn parse_role(text: &str) -> Result<RoleArn, String> {
         );
     }
     RoleArn::parse(text).map_err(|error| error.to_string())
+}
+
+// What may be left out is as it is stored then, and an empty text takes it away.
+
+pub(super) fn prefix(sent: Option<&str>, stored: Option<&Destination>) -> Result<Prefix, ApiError> {
+    match sent {
+        None => Ok(stored.map(|d| d.prefix.clone()).unwrap_or_default()),
+        sent => parse("prefix", sent, Prefix::parse),
+    }
+}
+
+pub(super) fn bucket_owner(
+    sent: Option<&str>,
+    stored: Option<&Destination>,
+) -> Result<Option<AccountId>, ApiError> {
+    match sent {
+        None => Ok(stored.and_then(|d| d.bucket_owner.clone())),
+        Some("") => Ok(None),
+        sent => parse("bucketOwner", sent, AccountId::parse).map(Some),
+    }
+}
+
+pub(super) fn kms_key_arn(
+    sent: Option<&str>,
+    stored: Option<&Destination>,
+) -> Result<Option<KmsKeyArn>, ApiError> {
+    match sent {
+        None => Ok(stored.and_then(|d| d.kms_key_arn.clone())),
+        Some("") => Ok(None),
+        sent => parse("kmsKeyArn", sent, KmsKeyArn::parse).map(Some),
+    }
 }
 
 /// Checks that S3 can use the key, where there is one, for a bucket of this region.

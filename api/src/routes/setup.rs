@@ -6,21 +6,23 @@ use axum::{
 };
 use common::{
     db::{Tenant, export_configs},
-    destination::{AccountId, Bucket, Destination, KmsKeyArn, Prefix, Region, RoleName},
+    destination::{Bucket, Destination, Region, RoleName},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     SETUP,
-    destination::{key_in_region, parse},
+    destination::{bucket_owner, key_in_region, kms_key_arn, parse, prefix},
 };
 use crate::{
     AppState,
     error::{ApiError, ErrorBody},
-    extract::OrgAdmin,
+    extract::{OrgAdmin, read_query},
     setup::{DEFAULT_ROLE_NAME, Forms, Policy, PrincipalArn, Setup},
 };
+
+const PARAMETERS: &str = "bucket, region, prefix, bucketOwner, kmsKeyArn and roleName";
 
 /// What it is to be set up for. What is left out is as in the configuration; without one, bucket and
 /// region are required.
@@ -59,20 +61,9 @@ impl SetupQuery {
         let setup = Setup {
             bucket: required("bucket", bucket, stored.map(|d| &d.bucket), Bucket::parse)?,
             region: required("region", region, stored.map(|d| &d.region), Region::parse)?,
-            prefix: match self.prefix.as_deref() {
-                None => stored.map(|d| d.prefix.clone()).unwrap_or_default(),
-                sent => parse("prefix", sent, Prefix::parse)?,
-            },
-            bucket_owner: match self.bucket_owner.as_deref() {
-                None => stored.and_then(|d| d.bucket_owner.clone()),
-                Some("") => None,
-                sent => Some(parse("bucketOwner", sent, AccountId::parse)?),
-            },
-            kms_key_arn: match self.kms_key_arn.as_deref() {
-                None => stored.and_then(|d| d.kms_key_arn.clone()),
-                Some("") => None,
-                sent => Some(parse("kmsKeyArn", sent, KmsKeyArn::parse)?),
-            },
+            prefix: prefix(self.prefix.as_deref(), stored)?,
+            bucket_owner: bucket_owner(self.bucket_owner.as_deref(), stored)?,
+            kms_key_arn: kms_key_arn(self.kms_key_arn.as_deref(), stored)?,
             role_name: {
                 let name = self.role_name.as_deref().unwrap_or(DEFAULT_ROLE_NAME);
                 parse("roleName", Some(name), RoleName::parse)?
@@ -186,12 +177,7 @@ pub(super) async fn show(
     query: Result<Query<SetupQuery>, QueryRejection>,
 ) -> Result<Json<AuditExportSetup>, ApiError> {
     let principal = state.principal.ok_or(ApiError::PrincipalNotConfigured)?;
-    let Query(query) = query.map_err(|_| ApiError::InvalidRequest {
-        field: None,
-        message: "the query must be of bucket, region, prefix, bucketOwner, kmsKeyArn and roleName, each \
-                  once at most"
-            .to_owned(),
-    })?;
+    let query = read_query(query, PARAMETERS)?;
     let client = state.pool.get().await?;
     let stored = export_configs::find(&Tenant::of(&client, &org.id)).await?;
     let stored = stored.map(|config| config.destination);

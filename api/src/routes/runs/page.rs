@@ -5,7 +5,7 @@ use common::ids::RunId;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::error::ApiError;
+use crate::{error::ApiError, extract::read_query};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
@@ -39,11 +39,7 @@ impl RunsQuery {
     /// # Errors
     /// It has a parameter twice, or one that is wrong.
     pub(crate) fn page(query: Result<Query<Self>, QueryRejection>) -> Result<Page, ApiError> {
-        let Query(query) = query.map_err(|_| ApiError::InvalidRequest {
-            field: None,
-            message: "the query must be limit, before and status, each once at most".to_owned(),
-        })?;
-        query.check()
+        read_query(query, "limit, before and status")?.check()
     }
 
     /// # Errors

@@ -60,16 +60,20 @@ impl Rule {
     }
 }
 
-fn bucket() -> Rule {
-    Rule::pattern(Bucket::PATTERN)
-}
-
-fn region() -> Rule {
-    Rule::pattern(Region::PATTERN).at_most(Region::MAX_BYTES)
-}
-
-fn prefix() -> Rule {
-    Rule::pattern(Prefix::PATTERN).at_most(Prefix::MAX_BYTES)
+/// What is one thing wherever it is sent: in a body, a path, a query or a header.
+fn anywhere(name: &str) -> Option<Rule> {
+    Some(match name {
+        "bucket" => Rule::pattern(Bucket::PATTERN),
+        "region" => Rule::pattern(Region::PATTERN).at_most(Region::MAX_BYTES),
+        "prefix" => Rule::pattern(Prefix::PATTERN).at_most(Prefix::MAX_BYTES),
+        "bucketOwner" => Rule::empty_or(AccountId::PATTERN),
+        "kmsKeyArn" => Rule::empty_or(KmsKeyArn::PATTERN),
+        "roleName" => Rule::pattern(RoleName::PATTERN).at_most(RoleName::MAX_BYTES),
+        "orgId" => Rule::pattern(OrgId::PATTERN).at_most(OrgId::MAX_BYTES),
+        "status" => Rule::one_of(&runs::STATUSES),
+        "If-Match" | "If-None-Match" => Rule::pattern(ETAGS),
+        _ => return None,
+    })
 }
 
 /// The fields of the schemas.
@@ -77,21 +81,12 @@ fn fields() -> Vec<(&'static str, &'static str, Rule)> {
     let filled = || Rule::pattern(FILLED);
     let without_nul = || Rule::pattern(r"^[^\u0000]*$");
     let role = format!("{}|{}", RoleArn::PATTERN, RoleArn::MASK_PATTERN);
-    vec![
-        ("ConfigRequest", "bucket", bucket()),
-        ("ConfigRequest", "region", region()),
+    let settings = ["bucket", "region", "prefix", "bucketOwner", "kmsKeyArn"];
+    let settings = settings
+        .into_iter()
+        .filter_map(|name| Some(("ConfigRequest", name, anywhere(name)?)));
+    let others = [
         ("ConfigRequest", "roleArn", Rule::pattern(role)),
-        ("ConfigRequest", "prefix", prefix()),
-        (
-            "ConfigRequest",
-            "bucketOwner",
-            Rule::empty_or(AccountId::PATTERN),
-        ),
-        (
-            "ConfigRequest",
-            "kmsKeyArn",
-            Rule::empty_or(KmsKeyArn::PATTERN),
-        ),
         (
             "OrgRequest",
             "name",
@@ -117,7 +112,8 @@ fn fields() -> Vec<(&'static str, &'static str, Rule)> {
         ),
         ("Run", "status", Rule::one_of(&runs::STATUSES)),
         ("ErrorBody", "code", Rule::pattern("^[a-z_]+$")),
-    ]
+    ];
+    settings.chain(others).collect()
 }
 
 /// Adds the rules to the schemas.
@@ -147,24 +143,15 @@ pub(super) fn constrain_request(operation: &mut Operation) {
 }
 
 fn constrain_parameter(parameter: &mut Parameter) {
-    let Some(RefOr::T(Schema::Object(object))) = &mut parameter.schema else {
+    let Some(RefOr::T(schema)) = &mut parameter.schema else {
         return;
     };
-    never_null(object);
-    let rule = match parameter.name.as_str() {
-        "orgId" => Rule::pattern(OrgId::PATTERN).at_most(OrgId::MAX_BYTES),
-        "If-Match" | "If-None-Match" => Rule::pattern(ETAGS),
-        "status" => Rule::one_of(&runs::STATUSES),
-        "bucket" => bucket(),
-        "region" => region(),
-        "prefix" => prefix(),
-        "bucketOwner" => Rule::empty_or(AccountId::PATTERN),
-        "kmsKeyArn" => Rule::empty_or(KmsKeyArn::PATTERN),
-        "roleName" => Rule::pattern(RoleName::PATTERN).at_most(RoleName::MAX_BYTES),
-        _ => return,
-    };
-    object.pattern = rule.pattern;
-    object.max_length = rule.max;
+    if let Schema::Object(object) = schema {
+        never_null(object);
+    }
+    if let Some(rule) = anywhere(&parameter.name) {
+        rule.apply_to(schema);
+    }
 }
 
 /// What may be left out of a URL or of the headers cannot be null there.
@@ -221,13 +208,17 @@ mod tests {
         }
     }
 
+    /// Numbers and UUIDs have a type, or a format, that says it all.
     #[test]
-    fn no_parameter_is_null() {
+    fn every_parameter_that_is_text_has_a_rule_and_none_is_null() {
         let document = serde_json::to_value(crate::routes::openapi()).unwrap();
         for operations in document["paths"].as_object().unwrap().values() {
             for operation in operations.as_object().unwrap().values() {
                 for parameter in operation["parameters"].as_array().unwrap() {
-                    assert!(parameter["schema"]["type"].is_string(), "{parameter}");
+                    let schema = &parameter["schema"];
+                    let says_it_all = schema["type"] == "integer" || schema["format"] == "uuid";
+                    let is_text = schema["type"] == "string" && schema["pattern"].is_string();
+                    assert!(says_it_all || is_text, "{parameter}");
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use common::destination::{AccountId, Partition};
+use common::destination::{AccountId, Partition, RoleName};
 
 /// The ARN of the IAM role or user that the exporter acts as, which customers' trust policies name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +50,10 @@ impl FromStr for PrincipalArn {
         let name = resource
             .strip_prefix("role/")
             .or_else(|| resource.strip_prefix("user/"));
-        // A wildcard would be taken for a name, and refused by AWS only when a customer sends it.
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-/".contains(&b);
-        let named = name.is_some_and(|name| !name.is_empty() && name.bytes().all(plain));
+        // Names of users, and of what is in a path, are like those of roles. A wildcard would be taken for
+        // a name, and refused by AWS only when a customer sends it.
+        let is_name = |part| RoleName::parse(part).is_ok();
+        let named = name.is_some_and(|name| name.split('/').all(is_name));
         if !of_iam || !named {
             return Err(
                 "must be the ARN of an IAM role or user, like arn:aws:iam::123456789012:role/audit-export",

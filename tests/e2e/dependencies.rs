@@ -1,10 +1,8 @@
 //! What cargo-deny does not check of the dependencies, and that no crate of ours opts out of the lints.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
+use harness::project::{files, root};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 const RULES: &str = include_str!("../../deny.toml");
@@ -65,7 +63,7 @@ fn every_exception_is_needed_and_not_overdue() {
 
 #[test]
 fn one_file_knows_the_crate_that_is_not_maintained() {
-    let knows = |path: &PathBuf| fs::read_to_string(path).unwrap().contains("backoff::");
+    let knows = |path: &Path| fs::read_to_string(path).unwrap().contains("backoff::");
     let found = files(&root(), &|name| name.ends_with(".rs"));
     let found: Vec<_> = found
         .into_iter()
@@ -89,29 +87,4 @@ fn no_crate_of_ours_may_hold_unsafe_code() {
             assert!(manifest.contains(rule), "{} lacks{rule}", path.display());
         }
     }
-}
-
-/// The folder of the project.
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_owned()
-}
-
-/// The files of the project with such a name, builds and what git keeps apart.
-pub(crate) fn files(dir: &Path, wanted: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() {
-            if name != "target" && !name.starts_with('.') {
-                found.extend(files(&path, wanted));
-            }
-        } else if wanted(&name) {
-            found.push(path);
-        }
-    }
-    found
 }

@@ -4,11 +4,14 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use common::queue::topology::EXPORT;
-use harness::{World, events::events, process::free_port};
+use harness::{
+    World,
+    events::events,
+    process::free_port,
+    project::{files, root},
+};
 use lapin::BasicProperties;
 use serde_json::json;
-
-use crate::dependencies::{files, root};
 
 const DOCUMENT: &str = include_str!("../../deploy/SECURITY.md");
 /// Where tests are, and what their names begin with.

@@ -23,6 +23,7 @@ mod manners;
 pub mod ministack;
 pub mod org;
 pub mod process;
+pub mod project;
 pub mod properties;
 pub mod report;
 pub mod schema;

@@ -4,14 +4,11 @@
 //! Whoever disturbs them holds [`exclusive`] meanwhile, and tests of the same program that would be
 //! hurt by it hold [`undisturbed`]. Other test programs run at other times.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::process::{Command, Stdio};
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::env::required;
+use crate::{env::required, project::root};
 
 static SERVERS: RwLock<()> = RwLock::const_new(());
 
@@ -65,7 +62,7 @@ pub async fn rabbitmqctl(arguments: &[&str]) -> String {
 }
 
 async fn stack(arguments: &[&str]) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/local/stack.sh");
+    let script = root().join("deploy/local/stack.sh");
     let mut command = Command::new(script);
     command
         .args(["--dir", &required("AUDIT_EXPORT_TEST_STACK_DIR")])

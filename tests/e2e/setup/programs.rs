@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use harness::{World, process::run_script, tool};
+use harness::{World, process::run_script, project::root, tool};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -146,7 +146,7 @@ fn script_does_what_is_meant(one: &Rendered) {
 }
 
 fn templates_hold_what_is_meant(rendered: &[Rendered], dir: &Path) {
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/e2e/setup/read.py");
+    let program = root().join("tests/e2e/setup/read.py");
     let output = Command::new(tool("python")).arg(program).arg(dir).output();
     let output = output.unwrap();
     satisfied("python", &output);

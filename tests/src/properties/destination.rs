@@ -1,10 +1,15 @@
 //! The parts of a destination, each from any text.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 use axum::http::Uri;
 use common::{
-    destination::{AccountId, Bucket, Invalid, KmsKeyArn, Partition, Prefix, Region, RoleArn},
+    destination::{
+        AccountId, Bucket, Invalid, KmsKeyArn, Partition, Prefix, Region, RoleArn, RoleName,
+    },
     ids::OrgId,
 };
+use fancy_regex::Regex;
 
 /// ARNs that refusals show as examples.
 const SAMPLES: [&str; 3] = [
@@ -13,8 +18,27 @@ const SAMPLES: [&str; 3] = [
     "arn:aws:s3:::",
 ];
 
-/// What is accepted is what the rules allow, stays as it was sent, and cannot lead a request to
-/// another host or path; no mask shows the role; no refusal repeats what was sent.
+/// The rules as the OpenAPI document has them.
+static DOCUMENTED: LazyLock<HashMap<&str, Regex>> = LazyLock::new(|| {
+    let patterns = [
+        AccountId::PATTERN,
+        Bucket::PATTERN,
+        KmsKeyArn::PATTERN,
+        OrgId::PATTERN,
+        Prefix::PATTERN,
+        Region::PATTERN,
+        RoleArn::PATTERN,
+        RoleArn::MASK_PATTERN,
+        RoleName::PATTERN,
+    ];
+    patterns
+        .map(|pattern| (pattern, Regex::new(pattern).unwrap()))
+        .into()
+});
+
+/// What is accepted is what the rules allow, which are those of the OpenAPI document, stays as it was
+/// sent, and cannot lead a request to another host or path; no mask shows the role; no refusal repeats
+/// what was sent.
 pub fn destination(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -26,6 +50,54 @@ pub fn destination(data: &[u8]) {
     prefix(text);
     region(text);
     role(text);
+    documented(text);
+}
+
+/// Accepted is exactly what a client finds good that knows the document alone.
+fn documented(text: &str) {
+    let fits = |pattern| DOCUMENTED[pattern].is_match(text).unwrap();
+    let within = |max| text.len() <= max;
+    for (name, documented, accepted) in [
+        (
+            "bucketOwner",
+            fits(AccountId::PATTERN),
+            AccountId::parse(text).is_ok(),
+        ),
+        ("bucket", fits(Bucket::PATTERN), Bucket::parse(text).is_ok()),
+        (
+            "kmsKeyArn",
+            fits(KmsKeyArn::PATTERN),
+            KmsKeyArn::parse(text).is_ok(),
+        ),
+        (
+            "orgId",
+            fits(OrgId::PATTERN) && within(OrgId::MAX_BYTES),
+            text.parse::<OrgId>().is_ok(),
+        ),
+        // The slashes that are dropped are counted by the document only.
+        (
+            "prefix",
+            fits(Prefix::PATTERN) && within(Prefix::MAX_BYTES),
+            Prefix::parse(text).is_ok() && within(Prefix::MAX_BYTES),
+        ),
+        (
+            "region",
+            fits(Region::PATTERN) && within(Region::MAX_BYTES),
+            Region::parse(text).is_ok(),
+        ),
+        (
+            "roleArn",
+            fits(RoleArn::PATTERN),
+            RoleArn::parse(text).is_ok(),
+        ),
+        (
+            "roleName",
+            fits(RoleName::PATTERN) && within(RoleName::MAX_BYTES),
+            RoleName::parse(text).is_ok(),
+        ),
+    ] {
+        assert_eq!(accepted, documented, "{name}: {text:?}");
+    }
 }
 
 fn account(text: &str) {
@@ -176,6 +248,10 @@ fn role(text: &str) {
 
     let mask = role.masked();
     assert!(RoleArn::parse(&mask).is_err(), "{mask}");
+    assert!(
+        DOCUMENTED[RoleArn::MASK_PATTERN].is_match(&mask).unwrap(),
+        "{mask}"
+    );
     assert_eq!(role.to_string(), mask);
     assert_eq!(format!("{role:?}"), format!("RoleArn({mask})"));
     let path = if path == "role" { "" } else { "…/" };

@@ -172,6 +172,14 @@ async fn the_document_is_served_and_complete() {
         let pointer = format!("/{}", reference.split('"').next().unwrap());
         assert!(served.pointer(&pointer).is_some(), "{pointer}");
     }
+    // Where an answer names a run, it tells how to look at it.
+    for (method, status, id) in [("post", "202", "/id"), ("get", "200", "/0/id")] {
+        let link = &paths[RUNS][method]["responses"][status]["links"]["getRun"];
+        assert_eq!(link["operationId"], paths[RUN]["get"]["operationId"]);
+        let parameters = &link["parameters"];
+        assert_eq!(parameters["orgId"], "$request.path.orgId");
+        assert_eq!(parameters["runId"], format!("$response.body#{id}"));
+    }
     let config = &served["components"]["schemas"]["AuditExportConfig"];
     let required: Vec<_> = config["required"]
         .as_array()

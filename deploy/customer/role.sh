@@ -15,13 +15,16 @@ export AWS_REGION='{{region}}' AWS_DEFAULT_REGION='{{region}}'
 export AWS_PAGER=
 
 role_name='{{role_name}}'
+principal='{{principal}}'
 external_id='{{external_id}}'
 trust_policy='{{trust_policy}}'
 permissions_policy='{{permissions_policy}}'
 
 if trusted=$(aws iam get-role --role-name "$role_name" \
   --query Role.AssumeRolePolicyDocument --output json 2>/dev/null); then
-  if [[ $trusted != *"\"$external_id\""* ]]; then
+  # It may be changed if it is for this external id, or trusts us without any: that would be let in for
+  # everybody, and is mended here.
+  if [[ $trusted != *"\"$external_id\""* && ($trusted != *"\"$principal\""* || $trusted == *sts:ExternalId*) ]]; then
     echo "There is a role $role_name already that is not for this audit log: ask for another roleName." >&2
     exit 1
   fi

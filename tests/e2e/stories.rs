@@ -36,8 +36,8 @@ async fn an_admin_who_follows_the_setup_goes_live() {
     let acme = world.org("acme").await;
     let mut customer = peer.customer_without_role(&acme).await;
     let path = format!(
-        "/audit-export/setup?bucket={}&region={REGION}&prefix=security/audit",
-        customer.bucket_name
+        "/audit-export/setup?bucket={}&region={REGION}&prefix=security/audit&roleName={}",
+        customer.bucket_name, customer.role_name
     );
     let setup = acme.ask("GET", &path).send().await.expect(200);
     let script = setup["awsCli"].as_str().unwrap();
@@ -91,6 +91,24 @@ async fn an_admin_who_follows_the_setup_goes_live() {
         "the script of one organisation, run where another one's role has the same name",
         "the script ends with a sentence, and the role stays as it is",
     );
+
+    // Without its condition everybody could have us assume the role; the script puts it back.
+    let mut open = customer.good_trust();
+    open["Statement"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("Condition");
+    customer.set_trust(&open).await;
+    let result = acme.test_of(customer.settings()).await.expect(200);
+    let stages = result["stages"].as_array().unwrap();
+    assert_eq!(
+        stages.last().unwrap()["name"],
+        "confused_deputy",
+        "{result}"
+    );
+    let mended = tokio::task::block_in_place(|| run(script, &customer));
+    assert!(mended.status.success(), "{mended:?}");
+    works().await;
 }
 
 /// The customer breaks the role, events keep coming, and some time later the customer mends it.

@@ -237,7 +237,8 @@ pub struct ForeignCustomer<'p> {
     pub bucket_name: String,
     /// The role.
     pub role_arn: String,
-    role_name: String,
+    /// The role's name.
+    pub role_name: String,
     external_id: String,
 }
 

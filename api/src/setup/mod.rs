@@ -57,6 +57,7 @@ impl Setup {
         let values = texts::Values {
             region: self.region.as_str(),
             role_name: self.role_name.as_str(),
+            principal: self.principal.as_str(),
             external_id: &self.external_id,
             trust_policy: &trust_policy.text(),
             permissions_policy: &permissions_policy.text(),

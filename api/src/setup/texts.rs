@@ -10,6 +10,7 @@ const TERRAFORM: &str = include_str!("../../../deploy/customer/role.tf");
 pub struct Values<'a> {
     pub region: &'a str,
     pub role_name: &'a str,
+    pub principal: &'a str,
     pub external_id: &'a str,
     /// Both as JSON.
     pub trust_policy: &'a str,
@@ -21,6 +22,7 @@ impl Values<'_> {
         Some(match place {
             "region" => self.region,
             "role_name" => self.role_name,
+            "principal" => self.principal,
             "external_id" => self.external_id,
             "trust_policy" => self.trust_policy,
             "permissions_policy" => self.permissions_policy,
@@ -82,6 +84,7 @@ mod tests {
     const VALUES: Values<'_> = Values {
         region: "eu-central-1",
         role_name: "audit-export",
+        principal: "arn:aws:iam::123456789012:role/audit-export",
         external_id: "{{role_name}}",
         trust_policy: "{\n  \"it's\": \"${*} %{if}\"\n}",
         permissions_policy: "{}",

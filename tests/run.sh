@@ -18,61 +18,13 @@
 
 # shellcheck disable=SC2329 # some functions are called by traps or by composed names
 set -euo pipefail
-# shellcheck source=deploy/local/lib.sh
-source "$(dirname -- "${BASH_SOURCE[0]}")/../deploy/local/lib.sh"
+# shellcheck source=tests/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-stack="$project_root/deploy/local/stack.sh"
 # Places at which tests end a worker (exporter/src/crash.rs); no other build has them.
 features=(--features audit-export-exporter/failpoints)
 
-work=
 failures=()
-run_id=$$-$(random_hex 8)
-
-headline() { say "" "=== $*"; }
-
-# ---- Ending -------------------------------------------------------------------------------------
-
-clean_up() {
-  local status=$?
-  trap '' INT TERM HUP PIPE
-  set +e
-  end_attended 10
-  unset AUDIT_EXPORT_TEST_RUN
-  if [[ -n $work ]]; then
-    "$stack" down --dir "$work/stack" >/dev/null || status=1
-    end_left_over || status=1
-    rm -rf -- "$work"
-  fi
-  exit "$status"
-}
-
-# The processes that have this run's id in their environment, wherever they have moved to.
-marked_processes() {
-  local environment pid
-  for environment in /proc/[0-9]*/environ; do
-    pid=${environment//[!0-9]/}
-    if grep -qzxF "AUDIT_EXPORT_TEST_RUN=$run_id" "$environment" 2>/dev/null && identify "$pid" >/dev/null; then
-      printf '%s\n' "$pid"
-    fi
-  done
-}
-
-end_left_over() {
-  local pids pid deadline=$((SECONDS + 5))
-  # What has just been told to end may need a moment.
-  while mapfile -t pids < <(marked_processes) && ((${#pids[@]} && SECONDS < deadline)); do sleep 0.2; done
-  if ((${#pids[@]} == 0)); then
-    say "no process was left behind"
-    return 0 # said, since in a trap a bare return means the status from before it
-  fi
-  complain "left behind, and ended now:"
-  for pid in "${pids[@]}"; do
-    complain "  $pid $(tr '\0' ' ' <"/proc/$pid/cmdline" | cut -c 1-200)"
-    kill -KILL "$pid" 2>/dev/null
-  done
-  return 1
-}
 
 # ---- Checks -------------------------------------------------------------------------------------
 
@@ -97,28 +49,6 @@ check_with() { # COMPONENT NAME COMMAND...
 
 in_project_quietly() { (in_project "$@") >/dev/null 2>&1; }
 
-# ---- Tools --------------------------------------------------------------------------------------
-
-# Leaves in tools_dir where the programs of tests/tools.txt are: in the target directory, once for
-# each version of that list, and made anew if that was not finished.
-install_tools() { # TARGET-DIRECTORY
-  local list="$project_root/tests/tools.txt" venv python
-  venv=$1/test-tools-$(sha256sum <"$list" | cut -c 1-12)
-  tools_dir=$venv/bin
-  # Of several runs with one target directory only one makes the environment.
-  exec 9<"$1"
-  flock 9
-  if [[ ! -e $venv/complete ]] || ! "$venv/bin/python" -c '' 2>/dev/null; then
-    headline "tools for the tests"
-    python=$(python_with_venv) || die "no Python that can make virtual environments"
-    rm -rf -- "$venv"
-    attend "$python" -m venv "$venv"
-    attend "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$list"
-    : >"$venv/complete"
-  fi
-  exec 9<&-
-}
-
 # What we depend on, by deny.toml. Advisories are checked where their database can be had; that the
 # exceptions among them are still needed and not overdue is a test of its own (e2e/dependencies.rs).
 check_dependencies() {
@@ -134,32 +64,15 @@ check_dependencies() {
 
 # ---- The tests ----------------------------------------------------------------------------------
 
-start_stack() {
-  local settings
-  headline "servers for the tests"
-  # Inherited by the servers and the tests, and not by builds, which may talk to helpers of the
-  # user's, such as a compiler cache, that are to stay.
-  export AUDIT_EXPORT_TEST_RUN=$run_id
-  AUDIT_EXPORT_STACK_FSYNC=off AUDIT_EXPORT_LOCAL_AWS_BIN=$program_dir/local-aws \
-    attend "$stack" up --dir "$work/stack"
-  settings=$("$stack" env --dir "$work/stack")
-  eval "$settings"
-}
-
 run_tests() { # CARGO-TEST-ARGUMENTS...
-  local status=0 deadline
+  local status=0
   headline "tests"
   export AUDIT_EXPORT_TEST_REPORT_DIR=$work/figures
   mkdir -- "$AUDIT_EXPORT_TEST_REPORT_DIR"
   export AUDIT_EXPORT_TEST_TOOLS=$tools_dir AUDIT_EXPORT_TEST_BIN_DIR=$program_dir
   attend env --chdir="$project_root" cargo test --workspace "${features[@]}" --no-fail-fast "$@" || status=$?
   # Servers that live as long as a suite are not stopped by it.
-  deadline=$((SECONDS + 3))
-  while group_exists "$last_attended" && ((SECONDS < deadline)); do sleep 0.2; done
-  if group_exists "$last_attended"; then
-    say "ending the processes that the tests have left"
-    end_group "$last_attended" 10
-  fi
+  end_its_remains "the tests have"
   ((status == 0)) || failures+=("tests")
 }
 
@@ -220,16 +133,12 @@ main() {
   esac
   read_arguments "$@"
 
-  trap clean_up EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM
-  trap 'exit 129' HUP
-  trap 'exec >/dev/null; exit 141' PIPE
+  clean_up_at_the_end
   "$project_root/deploy/local/install.sh"
   work=$(make_work_dir tests)
   target=$(target_dir)
   mkdir -p -- "$target"
-  install_tools "$target"
+  install_tools "$target" "$project_root/tests/tools.txt" test-tools "tools for the tests"
 
   if [[ -z $soak_minutes ]]; then
     check_with fmt "formatting" cargo fmt --all --check
@@ -243,7 +152,8 @@ main() {
   attend env --chdir="$project_root" cargo test --workspace "${features[@]}" --no-run "${test_arguments[@]}" ||
     die "the tests do not build"
 
-  start_stack
+  headline "servers for the tests"
+  start_stack off
   run_tests "${test_arguments[@]}"
   show_figures
   show_attacks

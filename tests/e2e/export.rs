@@ -1,7 +1,7 @@
 //! Exports, from none to many events, and what an object looks like.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::Write,
     process::Command,
     sync::Arc,
@@ -9,8 +9,10 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use harness::{
-    Event, World,
+    Customer, Event, World,
+    checker::Sent,
     events::{Generator, events},
     world::sdk_config_of,
 };
@@ -99,28 +101,50 @@ async fn an_object_is_what_the_run_says_it_is() {
         (&json!(100), &json!(bytes.len()))
     );
 
-    // A .gz file for whoever fetches it: nobody on the way may decode it.
-    let owner = world.owner_of(&customer);
-    let s3 = aws_sdk_s3::Client::from_conf(
-        aws_sdk_s3::config::Builder::from(&sdk_config_of(
-            &world.aws.endpoint(),
-            &owner.0,
-            &owner.1,
-        ))
-        .force_path_style(true)
-        .build(),
-    );
-    let head = s3
-        .head_object()
-        .bucket(&customer.bucket_name)
-        .key(&object.key)
-        .send()
-        .await
-        .unwrap();
+    let head = head(&world, &customer, &object.key).await;
     assert_eq!(head.content_type(), Some("application/gzip"));
     assert_eq!(head.content_encoding(), None);
     assert_eq!(head.metadata().unwrap()["sha256"], sha256);
     assert_eq!(head.e_tag(), told["etag"].as_str());
+}
+
+/// What S3 says of an object. Nobody on the way may decode it for whoever fetches it.
+async fn head(world: &World, customer: &Customer, key: &str) -> HeadObjectOutput {
+    let (id, secret) = world.owner_of(customer);
+    let config = sdk_config_of(&world.aws.endpoint(), &id, &secret);
+    let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(true);
+    let s3 = aws_sdk_s3::Client::from_conf(config.build());
+    let head = s3.head_object().bucket(&customer.bucket_name).key(key);
+    head.send().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_exported_after_zstd_was_chosen_is_compressed_by_it() {
+    let world = World::start().await;
+    world.start_worker();
+    let (acme, customer) = world.active_org("acme").await;
+    let sent = events(8, 90);
+    acme.ingest(&sent[..40]).await;
+    acme.wait_until_delivered(&customer, 40).await;
+    let saved = acme
+        .save(customer.settings_with(json!({"compression": "zstd"})))
+        .await
+        .expect(201);
+    assert_eq!(saved["compression"], "zstd");
+    acme.wait_for_state("active").await;
+    acme.ingest(&sent[40..]).await;
+    acme.wait_until_delivered(&customer, 90).await;
+
+    customer.bucket().must_hold("acme", &sent);
+    let keys = customer.bucket().keys();
+    assert!(keys[0].ends_with(".jsonl.gz"), "{keys:?}");
+    let last = keys.last().unwrap();
+    assert!(last.ends_with(".jsonl.zst"), "{keys:?}");
+    let head = head(&world, &customer, last).await;
+    assert_eq!(head.content_type(), Some("application/zstd"));
+    assert_eq!(head.content_encoding(), None);
+    let sent = BTreeMap::from([("acme".to_owned(), sent.iter().map(Sent::from).collect())]);
+    world.check(&sent).await.must_be_good();
 }
 
 /// What every request that makes an object visible has to carry, asked for by the customer's policy.

@@ -70,15 +70,20 @@ async fn another_role_changes_nothing_about_the_object() {
     );
 }
 
-/// Nor does it matter whose the bucket is said to be, or which key encrypts.
+/// Nor does it matter whose the bucket is said to be, which key encrypts, or how the next object is to be
+/// compressed.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_owner_or_key_changes_nothing_about_the_object() {
+async fn another_owner_key_or_compression_changes_nothing_about_the_object() {
     let world = World::start().await;
     world.start_worker();
     let (acme, customer, planned) = org_with_planned_object(&world).await;
     let key = customer.add_key();
     customer.allow_key(&key, &["kms:GenerateDataKey", "kms:Decrypt"]);
-    let changes = json!({"bucketOwner": customer.account, "kmsKeyArn": key});
+    let changes = json!({
+        "bucketOwner": customer.account,
+        "kmsKeyArn": key,
+        "compression": "zstd",
+    });
     acme.save(customer.settings_with(changes)).await.expect(201);
     acme.wait_until_delivered(&customer, 150).await;
     customer.bucket().must_hold("acme", &events(1, 150));
@@ -89,6 +94,9 @@ async fn another_owner_or_key_changes_nothing_about_the_object() {
     let writes = world.aws.write_log();
     let stored = writes.iter().find(|write| planned["key"] == write.key);
     assert_eq!(stored.unwrap().kms_key_arn, Some(key));
+    let suffixes = |key: String| key.rsplit('.').next().unwrap().to_owned();
+    let suffixes: Vec<_> = customer.bucket().keys().into_iter().map(suffixes).collect();
+    assert_eq!(suffixes, ["gz", "zst"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

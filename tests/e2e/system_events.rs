@@ -116,6 +116,7 @@ async fn the_life_of_a_configuration_is_told_and_exported() {
         ("prefix", json!(""), json!("audit")),
         ("bucketOwner", Value::Null, json!(customer.account)),
         ("kmsKeyArn", Value::Null, Value::Null),
+        ("compression", json!("gzip"), json!("gzip")),
     ] {
         assert_eq!(updated["metadata"]["old"][field], old, "{field}");
         assert_eq!(updated["metadata"]["new"][field], new, "{field}");

@@ -177,7 +177,10 @@ impl Object {
 
     /// Its text.
     pub fn unzipped(&self) -> String {
-        unzip(&self.bytes())
+        match self.key.ends_with(".zst") {
+            true => unzstd(&self.bytes()),
+            false => unzip(&self.bytes()),
+        }
     }
 }
 
@@ -190,8 +193,14 @@ pub fn unzip(bytes: &[u8]) -> String {
     text
 }
 
+/// The text in a .zst file.
+fn unzstd(bytes: &[u8]) -> String {
+    let text = zstd::decode_all(bytes).expect("whole zstd");
+    String::from_utf8(text).expect("UTF-8")
+}
+
 impl KeyParts {
-    /// Reads `{prefix/}org_id={orgId}/date={YYYY-MM-DD}/{firstSeq:020}-{lastSeq:020}-{planId}.jsonl.gz`.
+    /// Reads `{prefix/}org_id={orgId}/date={YYYY-MM-DD}/{firstSeq:020}-{lastSeq:020}-{planId}.jsonl.gz`, or `.zst`.
     pub fn of(key: &str) -> Self {
         let read = || {
             let (prefix, rest) = match key.split_once("/org_id=") {
@@ -200,7 +209,8 @@ impl KeyParts {
             };
             let (org, rest) = rest.split_once("/date=")?;
             let (date, name) = rest.split_once('/')?;
-            let name = name.strip_suffix(".jsonl.gz")?;
+            let (name, suffix) = name.split_once(".jsonl.")?;
+            ["gz", "zst"].contains(&suffix).then_some(())?;
             let (first, rest) = name.split_once('-')?;
             let (last, plan) = rest.split_once('-')?;
             plan.parse::<uuid::Uuid>().ok()?;

@@ -52,6 +52,8 @@ pub(super) struct AuditExportConfig {
     /// The KMS key that objects are encrypted with; null leaves it to the bucket's own setting.
     #[schema(required)]
     kms_key_arn: Option<String>,
+    /// How objects are compressed: `gzip` or `zstd`.
+    compression: &'static str,
     enabled: bool,
     /// What the role's trust policy has to ask for (`sts:ExternalId`).
     external_id: String,
@@ -91,6 +93,7 @@ impl From<ExportConfig> for AuditExportConfig {
             prefix: (!destination.prefix.is_empty()).then(|| destination.prefix.to_string()),
             bucket_owner: destination.bucket_owner.map(|owner| owner.to_string()),
             kms_key_arn: destination.kms_key_arn.map(|key| key.to_string()),
+            compression: destination.compression.as_str(),
             enabled: config.enabled,
             external_id: config.external_id,
             state_reason: config

@@ -3,8 +3,8 @@
 use common::{
     db::export_configs::StartFrom,
     destination::{
-        AccountId, Bucket, Destination, KmsKeyArn, Prefix, Region, RoleArn, same_partition,
-        same_region,
+        AccountId, Bucket, Compression, Destination, KmsKeyArn, Prefix, Region, RoleArn,
+        same_partition, same_region,
     },
 };
 use serde::{Deserialize, Deserializer};
@@ -45,6 +45,10 @@ pub(crate) struct ConfigRequest {
         example = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     )]
     kms_key_arn: Option<String>,
+    /// How objects are compressed: `gzip` or `zstd`. Left out: unchanged, or gzip where the
+    /// configuration is new.
+    #[schema(example = "zstd")]
+    compression: Option<String>,
     /// Whether to export. Left out: unchanged, or true where the configuration is new.
     pub(super) enabled: Option<bool>,
     /// Where delivery begins; only with the organisation's first configuration, default `beginning`.
@@ -76,6 +80,10 @@ impl ConfigRequest {
             prefix: prefix(self.prefix.as_deref(), stored)?,
             bucket_owner: bucket_owner(self.bucket_owner.as_deref(), stored)?,
             kms_key_arn: kms_key_arn(self.kms_key_arn.as_deref(), stored)?,
+            compression: match self.compression.as_deref() {
+                None => stored.map(|d| d.compression).unwrap_or_default(),
+                sent => parse("compression", sent, Compression::parse)?,
+            },
         };
         same_partition(&wanted.region, &wanted.role_arn)
             .map_err(|error| ApiError::field("region", error.to_string()))?;

@@ -195,6 +195,7 @@ async fn the_document_is_served_and_complete() {
         "roleArnMasked",
         "bucketOwner",
         "kmsKeyArn",
+        "compression",
         "enabled",
         "lastTestedAt",
         "lastTestOk",

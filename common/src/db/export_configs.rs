@@ -102,7 +102,7 @@ fn config(row: &Row) -> Result<ExportConfig, Error> {
 /// The statement of [`find`], for whoever measures or explains it.
 pub const FIND: &str = "
     select c.id, c.org_id, c.bucket, c.region, c.role_arn, c.prefix, c.bucket_owner, c.kms_key_arn,
-           c.enabled, c.version, c.revision, c.last_tested_at, c.last_test_ok, c.last_error,
+           c.compression, c.enabled, c.version, c.revision, c.last_tested_at, c.last_test_ok, c.last_error,
            c.last_exported_at, c.created_at, c.updated_at, o.external_id,
            delivery_state(c, s) as state, s.pause_error, s.next_probe_at
       from export_configs c
@@ -248,15 +248,15 @@ async fn put(
 ) -> Result<(), Error> {
     let sql = "
         insert into export_configs as c
-               (id, org_id, bucket, region, role_arn, prefix, bucket_owner, kms_key_arn, enabled,
-                version)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+               (id, org_id, bucket, region, role_arn, prefix, bucket_owner, kms_key_arn,
+                compression, enabled, version)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
             on conflict (org_id) do update
            set bucket = excluded.bucket, region = excluded.region,
                role_arn = excluded.role_arn, prefix = excluded.prefix,
                bucket_owner = excluded.bucket_owner, kms_key_arn = excluded.kms_key_arn,
-               enabled = excluded.enabled, version = excluded.version,
-               revision = c.revision + 1, updated_at = now(),
+               compression = excluded.compression, enabled = excluded.enabled,
+               version = excluded.version, revision = c.revision + 1, updated_at = now(),
                tested_version =
                    case when c.version = excluded.version then c.tested_version end,
                last_tested_at =
@@ -270,6 +270,7 @@ async fn put(
         prefix,
         bucket_owner,
         kms_key_arn,
+        compression,
     } = destination;
     db.execute(
         sql,
@@ -282,6 +283,7 @@ async fn put(
             &prefix.as_str(),
             &bucket_owner.as_ref().map(AccountId::as_str),
             &kms_key_arn.as_ref().map(KmsKeyArn::as_str),
+            &compression.as_str(),
             &enabled,
             &version,
         ],

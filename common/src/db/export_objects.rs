@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::{Error, Tenant};
-use crate::ids::{LeaseToken, PlanId, RunId};
+use crate::{
+    destination::Compression,
+    ids::{LeaseToken, PlanId, RunId},
+};
 
 /// An object as it is shown.
 #[derive(Debug, Clone)]
@@ -84,7 +87,7 @@ pub struct Plan {
     /// The key.
     pub key: String,
     /// How it is compressed.
-    pub codec: String,
+    pub compression: Compression,
     /// The version of the code that turns lines into bytes.
     pub encoder_version: i32,
     /// Its first sequence number.
@@ -119,7 +122,7 @@ pub async fn planned(db: &Tenant<'_>) -> Result<Option<Plan>, Error> {
         region: row.get("region"),
         prefix: row.get("prefix"),
         key: row.get("key"),
-        codec: row.get("codec"),
+        compression: row.get("codec"),
         encoder_version: row.get("encoder_version"),
         first_seq: row.get("first_seq"),
         last_seq: row.get("last_seq"),
@@ -148,7 +151,7 @@ pub async fn insert(db: &Tenant<'_>, run: RunId, plan: &Plan) -> Result<(), Erro
         &plan.region,
         &plan.prefix,
         &plan.key,
-        &plan.codec,
+        &plan.compression.as_str(),
         &plan.encoder_version,
         &plan.first_seq,
         &plan.last_seq,

@@ -27,7 +27,9 @@ use tokio_postgres::{
     types::{FromSql, Type},
 };
 
-use crate::destination::{AccountId, Bucket, Destination, KmsKeyArn, Prefix, Region, RoleArn};
+use crate::destination::{
+    AccountId, Bucket, Compression, Destination, KmsKeyArn, Prefix, Region, RoleArn,
+};
 
 /// A query that could not be made, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +106,7 @@ fn destination(row: &Row) -> Result<Destination, Error> {
         prefix: row.try_get("prefix")?,
         bucket_owner: row.try_get("bucket_owner")?,
         kms_key_arn: row.try_get("kms_key_arn")?,
+        compression: row.try_get("compression")?,
     })
 }
 
@@ -126,7 +129,15 @@ macro_rules! parsed_from_text {
     )+};
 }
 
-parsed_from_text!(Bucket, Region, RoleArn, Prefix, AccountId, KmsKeyArn);
+parsed_from_text!(
+    Bucket,
+    Region,
+    RoleArn,
+    Prefix,
+    AccountId,
+    KmsKeyArn,
+    Compression
+);
 
 /// Who has a run or test of some id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -93,6 +93,7 @@ pub fn shown(destination: &Destination) -> Value {
         prefix,
         bucket_owner,
         kms_key_arn,
+        compression,
     } = destination;
     json!({
         "bucket": bucket.as_str(),
@@ -101,6 +102,7 @@ pub fn shown(destination: &Destination) -> Value {
         "prefix": prefix.as_str(),
         "bucketOwner": bucket_owner.as_ref().map(AccountId::as_str),
         "kmsKeyArn": kms_key_arn.as_ref().map(KmsKeyArn::as_str),
+        "compression": compression.as_str(),
     })
 }
 

@@ -2,11 +2,17 @@
 //! other, whatever a statement says (row-level security, migration V5). All queries for a tenant take
 //! a [`Tenant`], so none can be made without saying for whom.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
-use deadpool_postgres::Transaction;
-use futures_util::future::join3;
-use tokio_postgres::{Row, types::ToSql};
+use futures_util::{FutureExt, TryStreamExt, future::join3};
+use tokio_postgres::{
+    CopyOutStream, Row,
+    binary_copy::{BinaryCopyOutRow, BinaryCopyOutStream},
+    types::{ToSql, Type},
+};
 
 use super::{Client, Error};
 use crate::ids::OrgId;
@@ -25,6 +31,41 @@ enum Connection<'a> {
     Open(Transaction<'a>),
 }
 
+/// A transaction that is rolled back when it is dropped before its end. The driver's own would cost a
+/// round trip more, for the binding.
+struct Transaction<'a> {
+    client: &'a mut Client,
+    ended: bool,
+}
+
+impl<'a> Transaction<'a> {
+    async fn begin(client: &'a mut Client, org: &OrgId) -> Result<Self, Error> {
+        // There before the first message goes out: whoever gives up waiting leaves nothing open.
+        let transaction = Self {
+            client,
+            ended: false,
+        };
+        let begin = format!("begin; {}", binding(org));
+        transaction.client.batch_execute(&begin).await?;
+        Ok(transaction)
+    }
+
+    async fn commit(mut self) -> Result<(), Error> {
+        let committed = self.client.batch_execute("commit").await;
+        self.ended = true;
+        committed
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            // The message goes out when this is first polled; nobody waits for the answer.
+            let _ = self.client.batch_execute("rollback").now_or_never();
+        }
+    }
+}
+
 impl<'a> Tenant<'a> {
     /// Every statement will be a transaction of its own. It costs one round trip, as it would without
     /// the binding.
@@ -38,9 +79,7 @@ impl<'a> Tenant<'a> {
     /// # Errors
     /// Postgres's.
     pub async fn begin(client: &'a mut Client, org: &'a OrgId) -> Result<Self, Error> {
-        let transaction = client.transaction().await?;
-        transaction.batch_execute(&binding(org)).await?;
-        let connection = Connection::Open(transaction);
+        let connection = Connection::Open(Transaction::begin(client, org).await?);
         Ok(Self { org, connection })
     }
 
@@ -61,15 +100,15 @@ impl<'a> Tenant<'a> {
     }
 
     pub(super) async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
+        let client = self.client();
+        let statement = client.prepare_cached(sql).await?;
+        self.as_transaction(client.query(&statement, params)).await
+    }
+
+    fn client(&self) -> &Client {
         match &self.connection {
-            Connection::Single(client) => {
-                let statement = client.prepare_cached(sql).await?;
-                self.alone(client, client.query(&statement, params)).await
-            }
-            Connection::Open(transaction) => {
-                let statement = transaction.prepare_cached(sql).await?;
-                transaction.query(&statement, params).await
-            }
+            Connection::Single(client) => client,
+            Connection::Open(transaction) => transaction.client,
         }
     }
 
@@ -88,26 +127,37 @@ impl<'a> Tenant<'a> {
     }
 
     pub(super) async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
-        match &self.connection {
-            Connection::Single(client) => {
-                let statement = client.prepare_cached(sql).await?;
-                self.alone(client, client.execute(&statement, params)).await
-            }
-            Connection::Open(transaction) => {
-                let statement = transaction.prepare_cached(sql).await?;
-                transaction.execute(&statement, params).await
-            }
-        }
+        let client = self.client();
+        let statement = client.prepare_cached(sql).await?;
+        self.as_transaction(client.execute(&statement, params))
+            .await
     }
 
-    /// Makes a transaction of one statement. All messages go out in order when this is first polled,
-    /// without waiting for the answers in between; so one that is dropped later leaves no open
-    /// transaction behind.
-    async fn alone<T>(
+    /// Hands out the rows of a query that has no parameters, in the form that costs the least where there
+    /// are many.
+    pub(super) async fn copy(
         &self,
-        client: &Client,
+        query: &str,
+        types: &[Type],
+        each: impl FnMut(BinaryCopyOutRow),
+    ) -> Result<(), Error> {
+        let sql = format!("copy ({query}) to stdout (format binary)");
+        let client = self.client();
+        let statement = client.prepare(&sql).await?;
+        let rows = async { hand_out(client.copy_out(&statement).await?, types, each).await };
+        self.as_transaction(rows).await
+    }
+
+    /// Makes a transaction of one statement, outside one. All messages go out in order when this is
+    /// first polled, without waiting for the answers in between; so one that is dropped later leaves no
+    /// open transaction behind.
+    async fn as_transaction<T>(
+        &self,
         statement: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
+        let Connection::Single(client) = &self.connection else {
+            return statement.await;
+        };
         let begin = format!("begin; {}", binding(self.org));
         let (begun, result, committed) = join3(
             client.batch_execute(&begin),
@@ -118,6 +168,18 @@ impl<'a> Tenant<'a> {
         let result = result?;
         begun.and(committed).map(|()| result)
     }
+}
+
+async fn hand_out(
+    rows: CopyOutStream,
+    types: &[Type],
+    mut each: impl FnMut(BinaryCopyOutRow),
+) -> Result<(), Error> {
+    let mut rows = pin!(BinaryCopyOutStream::new(rows, types));
+    while let Some(row) = rows.try_next().await? {
+        each(row);
+    }
+    Ok(())
 }
 
 /// The setting that the policies look at, until the transaction's end. An [`OrgId`] holds nothing that

@@ -6,6 +6,7 @@
 
 mod account;
 mod bucket;
+mod compression;
 mod kinds;
 mod kms_key_arn;
 mod prefix;
@@ -15,6 +16,7 @@ mod role_name;
 
 pub use account::AccountId;
 pub use bucket::Bucket;
+pub use compression::Compression;
 pub use kms_key_arn::KmsKeyArn;
 pub use prefix::Prefix;
 pub use region::Region;
@@ -90,6 +92,8 @@ pub struct Destination {
     pub bucket_owner: Option<AccountId>,
     /// The key that objects are encrypted with, where the bucket's own setting is not to decide.
     pub kms_key_arn: Option<KmsKeyArn>,
+    /// How objects are compressed.
+    pub compression: Compression,
 }
 
 impl Destination {
@@ -146,6 +150,7 @@ mod tests {
             prefix: Prefix::default(),
             bucket_owner: None,
             kms_key_arn: None,
+            compression: Compression::Gzip,
         };
         assert_eq!(destination.owner().as_str(), "123456789012");
         destination.bucket_owner = Some(AccountId::parse("999999999999").unwrap());

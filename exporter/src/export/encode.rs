@@ -1,30 +1,29 @@
-//! From lines to the bytes of an object: gzip, cut into parts, with a SHA-256 of the whole.
+//! From blocks of lines to the bytes of an object: compressed, cut into parts, with a SHA-256 of the
+//! whole.
 //!
-//! The same lines give the same bytes, however they arrive in pages: there is no time in the header,
-//! and parts are cut by size alone. [`ENCODER_VERSION`] changes when that is no longer so.
-
-use std::io::Write;
+//! A block becomes a gzip member or a zstd frame of its own; members in a row are one `.gz` file (RFC
+//! 1952, 2.2), frames in a row one `.zst` file (RFC 8878, 3).
+//!
+//! The same lines give the same bytes, however they arrive in pages: there is no time in the headers,
+//! and blocks and parts are cut by size alone. [`ENCODER_VERSION`] changes when that is no longer so.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use common::db::audit_events::Line;
-use flate2::{Compression, GzBuilder, write::GzEncoder};
+use common::destination::Compression;
 
-/// The version of what this file does to lines.
-pub const ENCODER_VERSION: i32 = 1;
-/// The name of what it does, in the database.
-pub const CODEC: &str = "gzip";
-/// The size of a part, in bytes: S3 wants at least 5 MiB of all but the last, and takes 10,000 parts,
-/// far more than a run's bound can fill. Objects below it go out in one request.
-pub const PART_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of the operating system's name in the header that say it is unknown (RFC 1952).
-const OS_UNKNOWN: u8 = 255;
+use super::compress::Compressor;
+
+/// The version of what this file, `lines.rs` and `compress.rs` do to lines.
+pub const ENCODER_VERSION: i32 = 2;
+/// The size of a part, in bytes: the least that S3 takes of all but the last. It takes 10,000 parts, far
+/// more than a run's bound can fill. Objects below it go out in one request.
+pub const PART_BYTES: usize = 5 * 1024 * 1024;
 
 /// An object in the making.
 pub struct Encoder {
-    gzip: GzEncoder<Vec<u8>>,
+    compressor: Compressor,
+    part: Vec<u8>,
     sha256: Context,
-    next_seq: i64,
     raw_bytes: i64,
     bytes: i64,
 }
@@ -32,7 +31,7 @@ pub struct Encoder {
 /// The last part of an object, and what is known of the whole.
 #[derive(Debug)]
 pub struct Finished {
-    /// What is left to send.
+    /// What is left to send: a part at most, and nothing only of an object without lines.
     pub rest: Bytes,
     /// SHA-256 of the whole object.
     pub sha256: Vec<u8>,
@@ -42,89 +41,36 @@ pub struct Finished {
     pub raw_bytes: i64,
 }
 
-/// A sequence number is missing or out of order, which the way events are appended rules out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("event {expected} is missing; next comes {found:?}")]
-pub struct Gap {
-    expected: i64,
-    found: Option<i64>,
-}
-
-impl Gap {
-    /// Nothing is left where this event should be.
-    pub fn at_end(expected: i64) -> Self {
-        Self {
-            expected,
-            found: None,
-        }
-    }
-}
-
 impl Encoder {
-    /// An empty object whose first event has this sequence number.
-    pub fn new(first_seq: i64) -> Self {
+    /// An empty object.
+    pub fn new(compression: Compression) -> Self {
         Self {
-            gzip: GzBuilder::new()
-                .operating_system(OS_UNKNOWN)
-                .write(Vec::with_capacity(PART_BYTES), Compression::new(6)),
+            compressor: Compressor::new(compression),
+            part: Vec::with_capacity(PART_BYTES),
             sha256: Context::new(&SHA256),
-            next_seq: first_seq,
             raw_bytes: 0,
             bytes: 0,
         }
     }
 
-    /// Adds a page of lines.
-    ///
-    /// # Errors
-    /// The page does not go on where the last one ended.
-    pub fn push(&mut self, page: &[Line]) -> Result<(), Gap> {
-        for line in page {
-            if line.seq() != self.next_seq {
-                return Err(Gap {
-                    expected: self.next_seq,
-                    found: Some(line.seq()),
-                });
-            }
-            self.write(line.text());
-            self.next_seq += 1;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, line: &str) {
-        let written = self
-            .gzip
-            .write_all(line.as_bytes())
-            .and_then(|()| self.gzip.write_all(b"\n"));
-        written.expect("a vector takes what is written to it");
-        self.raw_bytes += length(line.len() + 1);
-    }
-
-    /// The next sequence number that is expected.
-    pub fn next_seq(&self) -> i64 {
-        self.next_seq
-    }
-
-    /// A whole part, once there is one.
-    pub fn take_part(&mut self) -> Option<Bytes> {
-        let buffer = self.gzip.get_mut();
-        if buffer.len() < PART_BYTES {
+    /// Adds a block of lines; returns a part where that completes one.
+    pub fn push(&mut self, block: &[u8]) -> Option<Bytes> {
+        self.raw_bytes += length(block.len());
+        let packed = self.compressor.pack(block);
+        let (now, later) = packed.split_at(packed.len().min(PART_BYTES - self.part.len()));
+        self.part.extend_from_slice(now);
+        if later.is_empty() {
             return None;
         }
-        let rest = buffer.split_off(PART_BYTES);
-        let mut part = std::mem::replace(buffer, Vec::with_capacity(PART_BYTES));
-        buffer.extend_from_slice(&rest);
-        part.shrink_to_fit();
+        let mut next = Vec::with_capacity(PART_BYTES);
+        next.extend_from_slice(later);
+        let part = std::mem::replace(&mut self.part, next);
         Some(self.count(part))
     }
 
-    /// Ends the object. What is left may be a little more than a part, or nothing.
+    /// What is left of the object, and what is known of the whole.
     pub fn finish(mut self) -> Finished {
-        self.gzip
-            .try_finish()
-            .expect("a vector takes what is written to it");
-        let rest = std::mem::take(self.gzip.get_mut());
+        let rest = std::mem::take(&mut self.part);
         let rest = self.count(rest);
         Finished {
             rest,
@@ -150,19 +96,38 @@ mod tests {
     use std::io::Read;
 
     use aws_lc_rs::digest::digest;
-    use flate2::read::GzDecoder;
+    use flate2::read::MultiGzDecoder;
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::lines::Lines, *};
 
-    fn encode(lines: &[String]) -> (Vec<Bytes>, Finished) {
-        let mut encoder = Encoder::new(1);
-        let mut parts = Vec::new();
-        for line in lines {
-            encoder.write(line);
-            parts.extend(encoder.take_part());
+    /// Says in a gzip header that the operating system is unknown (RFC 1952, 2.3).
+    const OS_UNKNOWN: u8 = 255;
+    const BOTH: [Compression; 2] = [Compression::Gzip, Compression::Zstd];
+
+    fn encode(compression: Compression, lines: &[String]) -> (Vec<Bytes>, Finished) {
+        let mut rows = Lines::new(1);
+        for (seq, line) in (1..).zip(lines) {
+            rows.push(seq, line.as_bytes());
         }
-        (parts, encoder.finish())
+        let blocks = rows.take_blocks(length(lines.len())).unwrap();
+        let mut encoder = Encoder::new(compression);
+        let parts = blocks.iter().filter_map(|block| encoder.push(block));
+        (parts.collect(), encoder.finish())
+    }
+
+    fn decode(compression: Compression, bytes: &[u8]) -> String {
+        let mut text = String::new();
+        let read = match compression {
+            Compression::Gzip => MultiGzDecoder::new(bytes).read_to_string(&mut text),
+            Compression::Zstd => zstd::Decoder::new(bytes).unwrap().read_to_string(&mut text),
+        };
+        read.unwrap();
+        text
+    }
+
+    fn text(lines: &[String]) -> String {
+        lines.iter().map(|line| format!("{line}\n")).collect()
     }
 
     fn noise(bytes: usize) -> String {
@@ -178,37 +143,48 @@ mod tests {
 
     #[test]
     fn parts_and_rest_are_the_object() {
-        let lines: Vec<_> = (0..30).map(|_| noise(1 << 20)).collect();
-        let (parts, finished) = encode(&lines);
-        assert!(parts.len() >= 2, "{}", parts.len());
-        assert!(parts.iter().all(|part| part.len() == PART_BYTES));
-        let whole = [parts.concat(), finished.rest.to_vec()].concat();
-        assert_eq!(i64::try_from(whole.len()).unwrap(), finished.bytes);
-        assert_eq!(digest(&SHA256, &whole).as_ref(), finished.sha256);
-        let mut text = String::new();
-        GzDecoder::new(&whole[..])
-            .read_to_string(&mut text)
-            .unwrap();
-        assert!(text == lines.join("\n") + "\n");
+        let lines: Vec<_> = (0..30).map(|_| noise(1 << 19)).collect();
+        for compression in BOTH {
+            let (parts, finished) = encode(compression, &lines);
+            assert!(parts.len() >= 2, "{}", parts.len());
+            assert!(parts.iter().all(|part| part.len() == PART_BYTES));
+            assert!((1..=PART_BYTES).contains(&finished.rest.len()));
+            let whole = [parts.concat(), finished.rest.to_vec()].concat();
+            assert_eq!(length(whole.len()), finished.bytes);
+            assert_eq!(digest(&SHA256, &whole).as_ref(), finished.sha256);
+            assert!(decode(compression, &whole) == text(&lines));
+            assert_eq!(length(text(&lines).len()), finished.raw_bytes);
+        }
     }
 
     #[test]
-    fn the_header_holds_neither_time_nor_system() {
-        let (_, finished) = encode(&["{}".into()]);
+    fn the_gzip_header_holds_neither_time_nor_system() {
+        let (_, finished) = encode(Compression::Gzip, &["{}".into()]);
         let header = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, OS_UNKNOWN];
         assert_eq!(finished.rest[..10], header);
     }
 
+    #[test]
+    fn a_broken_byte_is_noticed_by_whoever_reads_it() {
+        for compression in BOTH {
+            let (_, finished) = encode(compression, &[noise(1000)]);
+            let mut bytes = finished.rest.to_vec();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            let read = std::panic::catch_unwind(|| decode(compression, &bytes));
+            assert!(read.is_err(), "{compression:?}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn the_same_lines_give_the_same_bytes(lines in prop::collection::vec("[ -~]{0,200}", 0..50)) {
-            let (_, once) = encode(&lines);
-            let (_, twice) = encode(&lines);
-            prop_assert_eq!(&once.rest, &twice.rest);
-            let mut text = String::new();
-            GzDecoder::new(&once.rest[..]).read_to_string(&mut text).unwrap();
-            let expected: String = lines.iter().map(|line| format!("{line}\n")).collect();
-            prop_assert_eq!(text, expected);
+        fn the_same_lines_give_the_same_bytes(lines in prop::collection::vec("[ -~]{0,200}", 1..50)) {
+            for compression in BOTH {
+                let (_, once) = encode(compression, &lines);
+                let (_, twice) = encode(compression, &lines);
+                prop_assert_eq!(&once.rest, &twice.rest);
+                prop_assert_eq!(decode(compression, &once.rest), text(&lines));
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The export job: claim a run, deliver its objects, end it.
 
+mod compress;
 mod encode;
+mod lines;
 mod plan;
 mod room;
 mod upload;

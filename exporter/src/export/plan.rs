@@ -23,7 +23,7 @@ use common::{
     ids::{LeaseToken, OrgId, PlanId, RunId},
 };
 
-use super::encode::{CODEC, ENCODER_VERSION};
+use super::encode::ENCODER_VERSION;
 use crate::{
     crash,
     s3::{key, session::SessionKey},
@@ -156,7 +156,8 @@ impl Run {
         self.cursor = plan.last_seq;
         self.events += stored.events;
         self.bounds.bytes -= raw_bytes;
-        let next = self.next(&tx).await?;
+        // There is no other plan: an organisation has one at most, and that is carried out now.
+        let next = self.freeze_or_end(&tx).await?;
         crash::point("storing");
         tx.commit().await?;
         Ok(next)
@@ -175,6 +176,10 @@ impl Run {
         if let Some(plan) = self.adopt(tx).await? {
             return Ok(Next::Deliver(plan));
         }
+        self.freeze_or_end(tx).await
+    }
+
+    async fn freeze_or_end(&self, tx: &Tenant<'_>) -> Result<Next, db::Error> {
         let pending = self.cursor < self.target;
         let events_left = self.bounds.events - self.events;
         let bounded = events_left <= 0
@@ -258,6 +263,7 @@ impl Run {
             bucket,
             region,
             prefix,
+            compression,
             ..
         } = &self.claimed.destination;
         let id = PlanId::new();
@@ -268,6 +274,7 @@ impl Run {
             range.first_seq,
             range.last_seq,
             id,
+            *compression,
         );
         let plan = Plan {
             id,
@@ -276,7 +283,7 @@ impl Run {
             region: region.as_str().to_owned(),
             prefix: prefix.as_str().to_owned(),
             key,
-            codec: CODEC.to_owned(),
+            compression: *compression,
             encoder_version: ENCODER_VERSION,
             first_seq: range.first_seq,
             last_seq: range.last_seq,

@@ -6,11 +6,14 @@ use common::{
         QueryError, Tenant, audit_events,
         export_objects::{self, Plan, Stored},
     },
+    destination::Compression,
     ids::LeaseToken,
 };
+use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
-    encode::{ENCODER_VERSION, Encoder, Finished, Gap},
+    encode::{ENCODER_VERSION, Encoder, Finished},
+    lines::{Gap, Lines},
     plan::Run,
     uploads::{self, Ended},
 };
@@ -30,6 +33,10 @@ use crate::{
 const PAGE_EVENTS: i64 = 10_000;
 /// Bytes of lines read in one statement, about.
 const PAGE_BYTES: i64 = 4 * 1024 * 1024;
+/// Blocks that wait to be packed while the next page is read.
+const BLOCKS_WAITING: usize = 2;
+/// Parts that are packed before they can be sent.
+const PARTS_WAITING: usize = 1;
 
 /// Why an object was not delivered.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +136,23 @@ struct Upload {
     parts: Vec<Part>,
 }
 
+/// Compresses blocks until there are no more, or nobody wants what they become.
+fn pack(
+    compression: Compression,
+    mut blocks: mpsc::Receiver<Vec<u8>>,
+    parts: &mpsc::Sender<Bytes>,
+) -> Finished {
+    let mut encoder = Encoder::new(compression);
+    while let Some(block) = blocks.blocking_recv() {
+        if let Some(part) = encoder.push(&block)
+            && parts.blocking_send(part).is_err()
+        {
+            break;
+        }
+    }
+    encoder.finish()
+}
+
 impl Attempt<'_> {
     /// One request for an object below a part's size, an upload in parts for a larger one.
     async fn carry_out(
@@ -148,25 +172,26 @@ impl Attempt<'_> {
         Ok(delivery)
     }
 
+    /// Reading, packing and sending go on beside each other, each a little ahead of the next.
     async fn stream(
         &self,
         uploads: &mut OpenUploads,
         budget: &mut Budget,
     ) -> Result<Delivery, DeliverError> {
-        let mut upload = None;
-        let mut encoder = Encoder::new(self.plan.first_seq);
-        while encoder.next_seq() <= self.plan.last_seq {
-            encoder = self.read_page(encoder).await?;
-            while let Some(part) = encoder.take_part() {
-                let upload = match &mut upload {
-                    Some(upload) => upload,
-                    none => none.insert(self.create(uploads, budget).await?),
-                };
-                self.send_part(upload, part, budget).await?;
-                crash::point("part");
-            }
-        }
-        let finished = tokio::task::block_in_place(|| encoder.finish());
+        let (blocks_in, blocks) = mpsc::channel(BLOCKS_WAITING);
+        let (parts_in, parts) = mpsc::channel(PARTS_WAITING);
+        let compression = self.plan.compression;
+        // Off the threads that serve the network.
+        let packing = spawn_blocking(move || pack(compression, blocks, &parts_in));
+        let (read, packed, sent) = tokio::join!(
+            self.read(blocks_in),
+            packing,
+            self.send(parts, uploads, budget),
+        );
+        // Whoever fails ends the others, so its word counts before theirs.
+        read?;
+        let upload = sent?;
+        let finished = packed.expect("packing does not panic");
         self.announce_bytes(&finished.sha256).await?;
         crash::point("announced");
         let receipt = match upload {
@@ -183,23 +208,61 @@ impl Attempt<'_> {
         self.delivery(&finished, receipt)
     }
 
-    /// Reads the next page and compresses it, off the threads that serve the network.
-    async fn read_page(&self, mut encoder: Encoder) -> Result<Encoder, DeliverError> {
-        let client = self.context.client().await?;
-        let after = encoder.next_seq() - 1;
+    /// Reads the lines of the plan, page by page, as long as somebody takes them. Each statement has ended
+    /// before its lines go on.
+    async fn read(&self, blocks: mpsc::Sender<Vec<u8>>) -> Result<(), DeliverError> {
         let last = self.plan.last_seq;
-        let tenant = Tenant::of(&client, &self.run.hold.org);
-        let page = audit_events::page(&tenant, after, last, PAGE_EVENTS, PAGE_BYTES).await?;
-        drop(tenant);
-        drop(client);
-        if page.is_empty() {
-            return Err(Gap::at_end(encoder.next_seq()).into());
+        let mut lines = Lines::new(self.plan.first_seq);
+        while lines.next_seq() <= last {
+            let after = lines.next_seq() - 1;
+            self.read_page(&mut lines, after).await?;
+            if lines.next_seq() - 1 == after {
+                lines.none_left();
+            }
+            for block in lines.take_blocks(last)? {
+                if blocks.send(block).await.is_err() {
+                    return Ok(());
+                }
+            }
         }
-        let packing = tokio::task::spawn_blocking(move || {
-            encoder.push(&page)?;
-            Ok::<_, Gap>(encoder)
-        });
-        Ok(packing.await.expect("compressing does not panic")?)
+        Ok(())
+    }
+
+    async fn read_page(&self, lines: &mut Lines, after: i64) -> Result<(), DeliverError> {
+        let client = self.context.client().await?;
+        let tenant = Tenant::of(&client, &self.run.hold.org);
+        let last = self.plan.last_seq;
+        audit_events::read_lines(
+            &tenant,
+            after,
+            last,
+            PAGE_EVENTS,
+            PAGE_BYTES,
+            |seq, line| {
+                lines.push(seq, line);
+            },
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Sends whole parts as they come; there is an upload once there was one.
+    async fn send(
+        &self,
+        mut parts: mpsc::Receiver<Bytes>,
+        uploads: &mut OpenUploads,
+        budget: &mut Budget,
+    ) -> Result<Option<Upload>, DeliverError> {
+        let mut upload = None;
+        while let Some(part) = parts.recv().await {
+            let upload = match &mut upload {
+                Some(upload) => upload,
+                none => none.insert(self.create(uploads, budget).await?),
+            };
+            self.send_part(upload, part, budget).await?;
+            crash::point("part");
+        }
+        Ok(upload)
     }
 
     /// Begins an upload. That there may be one is committed first, its id afterwards, so that whoever

@@ -12,15 +12,13 @@ use aws_sdk_s3::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use common::destination::{Destination, KmsKeyArn};
+use common::destination::{Compression, Destination, KmsKeyArn};
 
 use super::{
     failure::{CallError, Operation},
     session::Session,
 };
 
-/// What a `.gz` file is, so that nobody on the way decodes it.
-const CONTENT_TYPE: &str = "application/gzip";
 /// Where the SHA-256 of the whole object stands in its metadata, in hex.
 const SHA256_METADATA: &str = "sha256";
 
@@ -31,6 +29,7 @@ pub struct Bucket<'a> {
     name: &'a str,
     owner: &'a str,
     kms_key: Option<&'a KmsKeyArn>,
+    content_type: &'static str,
     /// `Some("*")` where the server honours it.
     if_none_match: Option<&'static str>,
 }
@@ -60,6 +59,7 @@ impl<'a> Bucket<'a> {
             name: destination.bucket.as_str(),
             owner: destination.owner().as_str(),
             kms_key: destination.kms_key_arn.as_ref(),
+            content_type: content_type(destination.compression),
             if_none_match: conditional.then_some("*"),
         }
     }
@@ -97,7 +97,7 @@ impl<'a> Bucket<'a> {
             .set_if_none_match(self.if_none_match.map(str::to_owned))
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(kms_key)
-            .content_type(CONTENT_TYPE)
+            .content_type(self.content_type)
             .metadata(SHA256_METADATA, hex(sha256))
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(BASE64_STANDARD.encode(sha256))
@@ -123,7 +123,7 @@ impl<'a> Bucket<'a> {
             .expected_bucket_owner(self.owner)
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(kms_key)
-            .content_type(CONTENT_TYPE)
+            .content_type(self.content_type)
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_type(ChecksumType::Composite)
             .send()
@@ -264,6 +264,14 @@ impl<'a> Bucket<'a> {
             .await
             .map_err(|e| CallError::new(Operation::DeleteObject, &e))?;
         Ok(())
+    }
+}
+
+/// What a `.gz` or `.zst` file is, so that nobody on the way decodes it.
+fn content_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Gzip => "application/gzip",
+        Compression::Zstd => "application/zstd",
     }
 }
 

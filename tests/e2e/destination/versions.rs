@@ -47,6 +47,8 @@ async fn each_part_makes_another_version_and_the_same_values_do_not() {
         json!({"kmsKeyArn": key}),
         json!({"kmsKeyArn": other_key}),
         json!({"kmsKeyArn": ""}),
+        json!({"compression": "zstd"}),
+        json!({"compression": "gzip"}),
         json!({"region": "us-east-1"}),
     ];
     let mut expected = 1;
@@ -66,7 +68,13 @@ async fn each_part_makes_another_version_and_the_same_values_do_not() {
         for same in [settings.clone(), shortest] {
             let again = acme.save(same).await.expect(201);
             assert_eq!(versions(&world).await.0, expected, "{change}");
-            for name in ["bucketOwner", "kmsKeyArn", "prefix", "roleArnMasked"] {
+            for name in [
+                "bucketOwner",
+                "kmsKeyArn",
+                "compression",
+                "prefix",
+                "roleArnMasked",
+            ] {
                 assert_eq!(again[name], saved[name], "{change}: {name}");
             }
         }
@@ -88,6 +96,7 @@ async fn another_version_waits_for_a_test_of_its_own() {
     for (field, value) in [
         ("bucketOwner", json!(customer.account)),
         ("kmsKeyArn", json!(key)),
+        ("compression", json!("zstd")),
     ] {
         let saved = acme
             .save(customer.settings_with(json!({field: value})))

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{refused, settings, settings_with};
 
-const ALWAYS_PRESENT: [&str; 14] = [
+const ALWAYS_PRESENT: [&str; 15] = [
     "id",
     "orgId",
     "bucket",
@@ -13,6 +13,7 @@ const ALWAYS_PRESENT: [&str; 14] = [
     "roleArnMasked",
     "bucketOwner",
     "kmsKeyArn",
+    "compression",
     "enabled",
     "lastTestedAt",
     "lastTestOk",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{refused, settings_with};
 
-const GOOD: [(&str, &[&str]); 6] = [
+const GOOD: [(&str, &[&str]); 7] = [
     (
         "bucket",
         &[
@@ -58,10 +58,11 @@ const GOOD: [(&str, &[&str]); 6] = [
             "arn:aws:kms:eu-central-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab",
         ],
     ),
+    ("compression", &["gzip", "zstd"]),
 ];
 const LONGEST_BUCKET: &str = "a23456789012345678901234567890123456789012345678901234567890123";
 
-const BAD: [(&str, &[&str]); 6] = [
+const BAD: [(&str, &[&str]); 7] = [
     (
         "bucket",
         &[
@@ -168,6 +169,10 @@ const BAD: [(&str, &[&str]); 6] = [
             "arn:aws-cn:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
             "arn:aws:iam::123456789012:role/audit-export",
         ],
+    ),
+    (
+        "compression",
+        &["", "none", "gz", "GZIP", "zstd ", "zstd:19"],
     ),
 ];
 

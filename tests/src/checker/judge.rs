@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use super::{
     Sent, Verdict,
     files::{Found, Place, Read},
-    key::KeyParts,
+    key::{KeyParts, suffix_of_codec},
     object::Expected,
     order,
     problems::{Kind, Problems},
@@ -148,6 +148,7 @@ fn compare(
             first_seq: row.first_seq,
             last_seq: row.last_seq,
             plan_id: row.plan_id,
+            suffix: suffix_of_codec(&row.codec),
         };
         if *parts != documented {
             problems.add(

@@ -52,8 +52,7 @@ impl Expected<'_> {
     /// then nobody can rely on it.
     pub(super) fn ids(&self, bytes: &[u8], problems: &mut Problems) -> Vec<String> {
         let place = self.place;
-        // Several gzip members in a row are one file; anything else behind them is an error.
-        let mut reader = BufReader::new(MultiGzDecoder::new(bytes));
+        let mut reader = decoder(&place.key, bytes);
         let (mut ids, mut next, mut recorded_at) = (Vec::new(), self.first_seq, String::new());
         let mut line = Vec::new();
         loop {
@@ -62,7 +61,7 @@ impl Expected<'_> {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) => {
-                    problems.add(Kind::Object, format!("{place} is not a whole .gz: {error}"));
+                    problems.add(Kind::Object, format!("{place} is not whole: {error}"));
                     return Vec::new();
                 }
             }
@@ -139,6 +138,16 @@ impl Expected<'_> {
             }
         }
         Some(line.id.clone())
+    }
+}
+
+/// Several gzip members or zstd frames in a row are one file; anything else behind them is an error.
+fn decoder<'a>(key: &str, bytes: &'a [u8]) -> Box<dyn BufRead + 'a> {
+    if key.ends_with(".zst") {
+        let zstd = zstd::Decoder::with_buffer(bytes).expect("there is memory");
+        Box::new(BufReader::new(zstd))
+    } else {
+        Box::new(BufReader::new(MultiGzDecoder::new(bytes)))
     }
 }
 

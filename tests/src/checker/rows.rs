@@ -49,6 +49,7 @@ pub(super) struct ObjectRow {
     pub(super) bucket: String,
     pub(super) prefix: String,
     pub(super) key: String,
+    pub(super) codec: String,
     pub(super) first_seq: i64,
     pub(super) last_seq: i64,
     pub(super) state: String,
@@ -136,8 +137,8 @@ async fn events(database: &Client, org: &str) -> Vec<EventRow> {
 
 async fn objects(database: &Client, org: &str) -> Vec<ObjectRow> {
     let sql =
-        "select plan_id, destination_version, bucket, prefix, key, first_seq, last_seq, state,
-                      sha256_candidates, events, bytes, sha256, stored_at
+        "select plan_id, destination_version, bucket, prefix, key, codec, first_seq, last_seq,
+                      state, sha256_candidates, events, bytes, sha256, stored_at
                  from export_objects where org_id = $1 order by first_seq, created_at";
     let rows = database.query(sql, &[&org]).await.unwrap();
     let object = |row: &tokio_postgres::Row| ObjectRow {
@@ -146,6 +147,7 @@ async fn objects(database: &Client, org: &str) -> Vec<ObjectRow> {
         bucket: row.get("bucket"),
         prefix: row.get("prefix"),
         key: row.get("key"),
+        codec: row.get("codec"),
         first_seq: row.get("first_seq"),
         last_seq: row.get("last_seq"),
         state: row.get("state"),

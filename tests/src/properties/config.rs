@@ -2,19 +2,20 @@
 
 use api::{error::ApiError, fuzzing};
 use common::destination::{
-    AccountId, Bucket, Destination, KmsKeyArn, Prefix, Region, RoleArn, same_region,
+    AccountId, Bucket, Compression, Destination, KmsKeyArn, Prefix, Region, RoleArn, same_region,
 };
 use serde_json::{Map, Value};
 
 use super::destination::names_no_role;
 
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     "bucket",
     "region",
     "roleArn",
     "prefix",
     "bucketOwner",
     "kmsKeyArn",
+    "compression",
     "enabled",
     "startFrom",
 ];
@@ -40,6 +41,7 @@ fn stored() -> Destination {
         prefix: Prefix::parse("stored/prefix").unwrap(),
         bucket_owner: Some(AccountId::parse("444444444444").unwrap()),
         kms_key_arn: Some(KmsKeyArn::parse(key).unwrap()),
+        compression: Compression::Zstd,
     }
 }
 
@@ -78,6 +80,10 @@ fn is_as_sent(body: &[u8], is: &Destination, stored: Option<&Destination>) {
         Some(sent) => sent.as_str().filter(|text| !text.is_empty()),
     };
     assert_eq!(is.kms_key_arn.as_ref().map(KmsKeyArn::as_str), key);
+
+    let unchanged = stored.map_or("gzip", |stored| stored.compression.as_str());
+    let compression = text("compression").unwrap_or(unchanged);
+    assert_eq!(is.compression.as_str(), compression);
 
     assert_eq!(is.region.partition(), is.role_arn.partition());
     if let Some(key) = &is.kms_key_arn {

@@ -13,6 +13,7 @@ fn stored() -> Destination {
         prefix: Prefix::parse("a/b").unwrap(),
         bucket_owner: Some(AccountId::parse("210987654321").unwrap()),
         kms_key_arn: Some(KmsKeyArn::parse(KEY).unwrap()),
+        compression: Compression::Zstd,
     }
 }
 
@@ -44,6 +45,7 @@ fn required_fields_are_named() {
             prefix: Prefix::default(),
             bucket_owner: None,
             kms_key_arn: None,
+            compression: Compression::Gzip,
             ..stored()
         }
     );

@@ -1,7 +1,7 @@
 //! The rules for fields and parameters, each from where it is checked.
 
 use common::{
-    destination::{AccountId, Bucket, KmsKeyArn, Prefix, Region, RoleArn, RoleName},
+    destination::{AccountId, Bucket, Compression, KmsKeyArn, Prefix, Region, RoleArn, RoleName},
     ids::OrgId,
 };
 use utoipa::openapi::{
@@ -70,6 +70,7 @@ fn anywhere(name: &str) -> Option<Rule> {
         "kmsKeyArn" => Rule::empty_or(KmsKeyArn::PATTERN),
         "roleName" => Rule::pattern(RoleName::PATTERN).at_most(RoleName::MAX_BYTES),
         "orgId" => Rule::pattern(OrgId::PATTERN).at_most(OrgId::MAX_BYTES),
+        "compression" => Rule::pattern(Compression::PATTERN),
         "status" => Rule::one_of(&runs::STATUSES),
         "If-Match" | "If-None-Match" => Rule::pattern(ETAGS),
         _ => return None,
@@ -81,7 +82,14 @@ fn fields() -> Vec<(&'static str, &'static str, Rule)> {
     let filled = || Rule::pattern(FILLED);
     let without_nul = || Rule::pattern(r"^[^\u0000]*$");
     let role = format!("{}|{}", RoleArn::PATTERN, RoleArn::MASK_PATTERN);
-    let settings = ["bucket", "region", "prefix", "bucketOwner", "kmsKeyArn"];
+    let settings = [
+        "bucket",
+        "region",
+        "prefix",
+        "bucketOwner",
+        "kmsKeyArn",
+        "compression",
+    ];
     let settings = settings
         .into_iter()
         .filter_map(|name| Some(("ConfigRequest", name, anywhere(name)?)));

@@ -45,9 +45,9 @@ pub async fn queue_of_stored(
     let sql = "
         insert into connection_tests
                (id, org_id, trigger, version, bucket, region, role_arn, prefix, bucket_owner,
-                kms_key_arn, reply_to, correlation_id, published_at)
+                kms_key_arn, compression, reply_to, correlation_id, published_at)
         select $2, c.org_id, $3, c.version, c.bucket, c.region, c.role_arn, c.prefix,
-               c.bucket_owner, c.kms_key_arn, $4, $5, now()
+               c.bucket_owner, c.kms_key_arn, c.compression, $4, $5, now()
           from export_configs c
          where c.org_id = $1
             on conflict do nothing";
@@ -75,8 +75,8 @@ pub async fn queue_of_provided(
     let sql = "
         insert into connection_tests
                (id, org_id, trigger, bucket, region, role_arn, prefix, bucket_owner, kms_key_arn,
-                published_at)
-        values ($2, $1, 'manual', $3, $4, $5, $6, $7, $8, now())";
+                compression, published_at)
+        values ($2, $1, 'manual', $3, $4, $5, $6, $7, $8, $9, now())";
     let Destination {
         bucket,
         region,
@@ -84,6 +84,7 @@ pub async fn queue_of_provided(
         prefix,
         bucket_owner,
         kms_key_arn,
+        compression,
     } = provided;
     db.execute(
         sql,
@@ -96,6 +97,7 @@ pub async fn queue_of_provided(
             &prefix.as_str(),
             &bucket_owner.as_ref().map(AccountId::as_str),
             &kms_key_arn.as_ref().map(KmsKeyArn::as_str),
+            &compression.as_str(),
         ],
     )
     .await?;

@@ -55,7 +55,7 @@ pub async fn claim(
           from orgs o
          where t.org_id = $1 and t.id = $2 and t.state = 'queued' and o.id = t.org_id
         returning t.bucket, t.region, t.role_arn, t.prefix, t.bucket_owner, t.kms_key_arn,
-                  t.version, t.reply_to,
+                  t.compression, t.version, t.reply_to,
                   t.correlation_id, t.attempts, o.external_id";
     let row = db
         .query_opt(sql, &[db.org(), &id, &token, &seconds(lease)])

@@ -61,7 +61,7 @@ pub async fn claim(
            and (r.error_class is null or $5)
            and c.org_id = r.org_id and delivery_state(c, s) = 'active'
         returning c.bucket, c.region, c.role_arn, c.prefix, c.bucket_owner, c.kms_key_arn,
-                  c.version, s.cursor_seq,
+                  c.compression, c.version, s.cursor_seq,
                   o.external_id, r.attempts, r.reply_to, r.correlation_id,
                   r.error_class is not null as failed_before,
                   exists (select from export_objects p

@@ -1,4 +1,4 @@
-use common::destination::{AccountId, Bucket, KmsKeyArn, Prefix, Region, RoleArn};
+use common::destination::{AccountId, Bucket, Compression, KmsKeyArn, Prefix, Region, RoleArn};
 
 use super::*;
 
@@ -10,6 +10,7 @@ fn destination() -> Destination {
         prefix: Prefix::parse("audit").unwrap(),
         bucket_owner: None,
         kms_key_arn: None,
+        compression: Compression::Gzip,
     }
 }
 

@@ -77,6 +77,7 @@ fn destination(bucket: &str, region: &str) -> Option<Destination> {
         prefix: Prefix::parse("").unwrap(),
         bucket_owner: None,
         kms_key_arn: None,
+        compression: common::destination::Compression::Gzip,
     })
 }
 

@@ -107,6 +107,7 @@ impl Small {
             bucket: "bucket".into(),
             prefix: "logs".into(),
             key: key.clone(),
+            codec: "gzip".into(),
             first_seq,
             last_seq,
             state: "stored".into(),

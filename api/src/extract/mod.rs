@@ -8,6 +8,6 @@ mod query;
 
 pub use body::{BodyReader, read_body};
 pub use json::{JsonBody, OptionalJsonBody, from_json};
-pub use org::{MayExport, MayTest, OrgAdmin, OrgAdminBy};
+pub use org::{MayExport, MayTest, OrgAdmin, OrgAdminBy, OrgReader, must_exist};
 pub use path::PathParameter;
 pub use query::read_query;

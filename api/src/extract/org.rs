@@ -23,6 +23,25 @@ impl FromRequestParts<AppState> for OrgAdmin {
     }
 }
 
+/// The same of an organisation that need not exist, for reads that are made often: what is found tells
+/// that it does, and who finds nothing asks [`must_exist`].
+pub struct OrgReader(pub OrgId);
+
+impl FromRequestParts<AppState> for OrgReader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let (_, org) = admin_of(parts, state).await?;
+        Ok(Self(org))
+    }
+}
+
+/// # Errors
+/// 404 where there is no such organisation, and Postgres's.
+pub async fn must_exist(db: &Tenant<'_>) -> Result<Org, ApiError> {
+    db::orgs::find(db).await?.ok_or(ApiError::UnknownOrg)
+}
+
 /// The same, with what the audit log says of who asks.
 pub struct OrgAdminBy(pub Org, pub Author);
 
@@ -76,15 +95,18 @@ async fn org_admin_within(
 }
 
 async fn org_admin(parts: &mut Parts, state: &AppState) -> Result<(Caller, Org), ApiError> {
+    let (caller, org) = admin_of(parts, state).await?;
+    let client = state.pool.get().await?;
+    let org = must_exist(&Tenant::of(&client, &org)).await?;
+    Ok((caller, org))
+}
+
+async fn admin_of(parts: &mut Parts, state: &AppState) -> Result<(Caller, OrgId), ApiError> {
     let caller = Caller::from_request_parts(parts, state).await?;
     let PathParameter(org) = PathParameter::<OrgId>::from_request_parts(parts, state).await?;
     // An id that breaks the rules is an organisation that does not exist.
     let org = org.ok_or(ApiError::UnknownOrg)?;
     caller.require_org_admin(&org)?;
     admission::count_to(&org, &parts.extensions)?;
-    let client = state.pool.get().await?;
-    let org = db::orgs::find(&Tenant::of(&client, &org))
-        .await?
-        .ok_or(ApiError::UnknownOrg)?;
     Ok((caller, org))
 }

@@ -18,7 +18,7 @@ use super::{CONFIG, destination::ConfigRequest};
 use crate::{
     AppState,
     error::{ApiError, ErrorBody},
-    extract::{JsonBody, MayTest, OrgAdmin, OrgAdminBy},
+    extract::{JsonBody, MayTest, OrgAdminBy, OrgReader, must_exist},
     preconditions::{Preconditions, Version},
     publish,
 };
@@ -148,13 +148,15 @@ fn version(config: &ExportConfig) -> Version {
     ),
 )]
 pub(super) async fn show(
-    OrgAdmin(org): OrgAdmin,
+    OrgReader(org): OrgReader,
     State(state): State<AppState>,
 ) -> Result<Shown, ApiError> {
     let client = state.pool.get().await?;
-    let config = export_configs::find(&Tenant::of(&client, &org.id))
-        .await?
-        .ok_or(ApiError::NotConfigured)?;
+    let tenant = Tenant::of(&client, &org);
+    let Some(config) = export_configs::find(&tenant).await? else {
+        must_exist(&tenant).await?;
+        return Err(ApiError::NotConfigured);
+    };
     Ok(shown(config))
 }
 

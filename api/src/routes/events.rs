@@ -147,6 +147,9 @@ struct AuditEvent {
     metadata: Option<()>,
 }
 
+/// The largest body, in bytes, that is read in less time than it takes to hand it to another thread.
+const SMALL_BODY_BYTES: usize = 16 * 1024;
+
 /// Append audit events.
 #[utoipa::path(
     post,
@@ -185,12 +188,14 @@ pub(super) async fn append(
     let declared = declared_bytes(&parts.headers);
     let (body, _share) = state.ingest_budget.read(body, declared).await?;
 
-    // Milliseconds of pure computation for a large batch: not on a thread that serves others.
-    let events = tokio::task::spawn_blocking({
+    let events = if body.len() <= SMALL_BODY_BYTES {
+        ingest::parse(&body, format, &org)?
+    } else {
+        // Milliseconds of pure computation: not on a thread that serves others.
         let org = org.clone();
-        move || ingest::parse(&body, format, &org)
-    });
-    let events = events.await.map_err(ApiError::internal)??;
+        let parsing = tokio::task::spawn_blocking(move || ingest::parse(&body, format, &org));
+        parsing.await.map_err(ApiError::internal)??
+    };
     let _turn = state.ingest_turns.take(&org).await?;
     let client = state.pool.get().await?;
     let appended = audit_events::append(&Tenant::of(&client, &org), &columns(&events))

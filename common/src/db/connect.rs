@@ -4,7 +4,7 @@ mod tls;
 
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Hook, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
 use tokio_postgres::{Client, Config, Error, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -112,6 +112,8 @@ pub fn pool(url: &str, application: &str, size: usize) -> Result<Pool, ConnectEr
     );
     Ok(Pool::builder(manager)
         .max_size(size)
+        // The one that was used last is the one that has its statements and rows at hand.
+        .queue_mode(QueueMode::Lifo)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(POOL_WAIT))
         .create_timeout(Some(CONNECT_TIMEOUT))

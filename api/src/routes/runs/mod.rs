@@ -34,7 +34,7 @@ use super::{RUN, RUNS};
 use crate::{
     AppState,
     error::{ApiError, ErrorBody},
-    extract::{MayExport, OrgAdmin, PathParameter},
+    extract::{MayExport, OrgAdmin, OrgReader, PathParameter, must_exist},
     publish,
 };
 
@@ -180,21 +180,23 @@ fn hex(bytes: &[u8]) -> String {
     ),
 )]
 pub(super) async fn list(
-    OrgAdmin(org): OrgAdmin,
+    OrgReader(org): OrgReader,
     State(state): State<AppState>,
     uri: Uri,
     query: Result<Query<RunsQuery>, QueryRejection>,
 ) -> Result<(HeaderMap, Json<Vec<Run>>), ApiError> {
     let page = RunsQuery::page(query)?;
     let client = state.pool.get().await?;
-    let tenant = Tenant::of(&client, &org.id);
+    let tenant = Tenant::of(&client, &org);
     // One more than asked for tells whether there is a next page.
     let mut runs = export_runs::list(&tenant, page.limit + 1, page.before, page.status).await?;
-    if runs.is_empty()
-        && let Some(before) = page.before
-        && export_runs::find(&tenant, before).await?.is_none()
-    {
-        return Err(ApiError::UnknownRun);
+    if runs.is_empty() {
+        must_exist(&tenant).await?;
+        if let Some(before) = page.before
+            && export_runs::find(&tenant, before).await?.is_none()
+        {
+            return Err(ApiError::UnknownRun);
+        }
     }
     let mut headers = HeaderMap::new();
     let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);

@@ -1,6 +1,8 @@
 //! The exporter: takes jobs from the queue, becomes the customer's role, writes events to the
 //! customer's bucket, and records the results.
 
+#[doc(hidden)]
+pub mod benchmarking;
 pub mod config;
 mod consumer;
 mod context;

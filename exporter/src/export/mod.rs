@@ -1,8 +1,8 @@
 //! The export job: claim a run, deliver its objects, end it.
 
-mod compress;
-mod encode;
-mod lines;
+pub(crate) mod compress;
+pub(crate) mod encode;
+pub(crate) mod lines;
 mod plan;
 mod room;
 mod upload;

@@ -1,0 +1,7 @@
+//! Parts of an export on their own, for whoever measures them.
+
+pub use crate::export::{
+    compress::Compressor,
+    encode::{Encoder, Finished},
+    lines::{Gap, Lines},
+};

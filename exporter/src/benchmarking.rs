@@ -1,7 +1,10 @@
 //! Parts of an export on their own, for whoever measures them.
 
-pub use crate::export::{
-    compress::Compressor,
-    encode::{Encoder, Finished},
-    lines::{Gap, Lines},
+pub use crate::{
+    export::{
+        compress::Compressor,
+        encode::{Encoder, Finished},
+        lines::{Gap, Lines},
+    },
+    s3::key::events as object_key,
 };

@@ -1,4 +1,5 @@
--- How objects are compressed. It is a part of the destination.
+-- How objects are compressed. It is a part of the destination. Exporters from before this version know
+-- gzip only: zstd may be chosen once all of them are newer.
 alter table connection_tests
     add column compression text not null default 'gzip' check (compression in ('gzip', 'zstd'));
 alter table export_configs

@@ -32,7 +32,8 @@ begin
     v_middle := ',"recordedAt":"'
         || to_char(v_recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"';
 
-    if cardinality(p_event_ids) = 1 then
+    if cardinality(p_event_ids) = 1 and cardinality(p_occurred_at) = 1
+       and cardinality(p_heads) = 1 and cardinality(p_tails) = 1 then
         insert into audit_event_ids (org_id, event_id, recorded_at)
         values (p_org_id, p_event_ids[1], v_recorded_at)
             on conflict do nothing;

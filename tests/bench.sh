@@ -36,7 +36,7 @@ read_arguments() {
       --quick) arguments+=("$1") ;;
       -*) die "unknown argument '$1' (see --help)" ;;
       *)
-        [[ -e $project_root/tests/bench/$1.rs ]] || die "no subject '$1' (see --help)"
+        grep -qs '^pub async fn measure(' "$project_root/tests/bench/$1.rs" || die "no subject '$1' (see --help)"
         arguments+=("$1")
         ;;
     esac

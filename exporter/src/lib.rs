@@ -60,9 +60,9 @@ pub async fn run(
     if aws.region().is_none() {
         return Err(StartError::NoRegion);
     }
-    // A job holds one connection at a time, and its lease is renewed beside it.
+    // A job reads lines and writes down what it sends meanwhile, and its lease is renewed beside it.
     let jobs = usize::from(config.concurrency) + usize::from(consumer::TEST_SLOTS);
-    let pool = db::pool(config.database_url.expose_secret(), NAME, 2 * jobs)?;
+    let pool = db::pool(config.database_url.expose_secret(), NAME, 3 * jobs)?;
 
     let done = CancellationToken::new();
     let amqp_url = config.amqp_url.expose_secret().to_owned();

@@ -9,12 +9,10 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use harness::{
-    Customer, Event, World,
+    Event, World,
     checker::Sent,
     events::{Generator, events},
-    world::sdk_config_of,
 };
 use serde_json::json;
 
@@ -101,21 +99,39 @@ async fn an_object_is_what_the_run_says_it_is() {
         (&json!(100), &json!(bytes.len()))
     );
 
-    let head = head(&world, &customer, &object.key).await;
+    // Nobody on the way may decode it for whoever fetches it.
+    let head = world.head_object(&customer, &object.key).await;
     assert_eq!(head.content_type(), Some("application/gzip"));
     assert_eq!(head.content_encoding(), None);
     assert_eq!(head.metadata().unwrap()["sha256"], sha256);
     assert_eq!(head.e_tag(), told["etag"].as_str());
 }
 
-/// What S3 says of an object. Nobody on the way may decode it for whoever fetches it.
-async fn head(world: &World, customer: &Customer, key: &str) -> HeadObjectOutput {
-    let (id, secret) = world.owner_of(customer);
-    let config = sdk_config_of(&world.aws.endpoint(), &id, &secret);
-    let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(true);
-    let s3 = aws_sdk_s3::Client::from_conf(config.build());
-    let head = s3.head_object().bucket(&customer.bucket_name).key(key);
-    head.send().await.unwrap()
+/// Other programs read all of an object that is larger than a block of lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn zcat_and_python_read_all_of_a_large_object() {
+    const COUNT: &str = "import gzip, sys; print(sum(1 for _ in gzip.open(sys.argv[1])))";
+    let world = World::start().await;
+    world.start_worker();
+    let (acme, customer) = world.active_org("acme").await;
+    let sent: Vec<_> = Generator::new(9).bytes(2_000).take(1_500).collect();
+    acme.ingest(&sent).await;
+    acme.wait_until_delivered(&customer, 1_500).await;
+    customer.bucket().must_hold("acme", &sent);
+    let [(_, object)] = &customer.bucket().exports("acme")[..] else {
+        panic!("one object");
+    };
+    for (script, argument) in [
+        ("zcat -- \"$0\" | wc -l", ""),
+        ("python3 -c \"$1\" \"$0\"", COUNT),
+    ] {
+        let mut command = Command::new("bash");
+        command.args(["-c", script]).arg(&object.path).arg(argument);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{script}: {output:?}");
+        let lines = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(lines.trim(), "1500", "{script}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +156,7 @@ async fn what_is_exported_after_zstd_was_chosen_is_compressed_by_it() {
     assert!(keys[0].ends_with(".jsonl.gz"), "{keys:?}");
     let last = keys.last().unwrap();
     assert!(last.ends_with(".jsonl.zst"), "{keys:?}");
-    let head = head(&world, &customer, last).await;
+    let head = world.head_object(&customer, last).await;
     assert_eq!(head.content_type(), Some("application/zstd"));
     assert_eq!(head.content_encoding(), None);
     let sent = BTreeMap::from([("acme".to_owned(), sent.iter().map(Sent::from).collect())]);

@@ -1,6 +1,7 @@
 //! One organisation's rows are nobody else's, whatever the code asks for: row-level security, seen as
 //! the role that the services log in as.
 
+mod dropped;
 mod functions;
 mod queries;
 mod roles;

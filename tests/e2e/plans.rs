@@ -94,6 +94,9 @@ async fn another_owner_key_or_compression_changes_nothing_about_the_object() {
     let writes = world.aws.write_log();
     let stored = writes.iter().find(|write| planned["key"] == write.key);
     assert_eq!(stored.unwrap().kms_key_arn, Some(key));
+    let key = planned["key"].as_str().unwrap();
+    let head = world.head_object(&customer, key).await;
+    assert_eq!(head.content_type(), Some("application/gzip"));
     let suffixes = |key: String| key.rsplit('.').next().unwrap().to_owned();
     let suffixes: Vec<_> = customer.bucket().keys().into_iter().map(suffixes).collect();
     assert_eq!(suffixes, ["gz", "zst"]);

@@ -15,6 +15,7 @@ use std::{
 };
 
 pub use aws::{ACCESS_KEY_ID, PRINCIPAL_ARN, REGION, SECRET_ACCESS_KEY, sdk_config, sdk_config_of};
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use local_aws::{LocalAws, OpenUpload};
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -262,6 +263,16 @@ impl World {
         };
         self.aws.update(|state| state.users.push(user)).unwrap();
         (id, secret)
+    }
+
+    /// What S3 tells the customer of an object.
+    pub async fn head_object(&self, customer: &Customer, key: &str) -> HeadObjectOutput {
+        let (id, secret) = self.owner_of(customer);
+        let config = sdk_config_of(&self.aws.endpoint(), &id, &secret);
+        let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(true);
+        let s3 = aws_sdk_s3::Client::from_conf(config.build());
+        let head = s3.head_object().bucket(&customer.bucket_name).key(key);
+        head.send().await.unwrap()
     }
 
     /// Where the buckets lie, each a folder.

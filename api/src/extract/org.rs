@@ -23,25 +23,6 @@ impl FromRequestParts<AppState> for OrgAdmin {
     }
 }
 
-/// The same of an organisation that need not exist, for reads that are made often: what is found tells
-/// that it does, and who finds nothing asks [`must_exist`].
-pub struct OrgReader(pub OrgId);
-
-impl FromRequestParts<AppState> for OrgReader {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let (_, org) = admin_of(parts, state).await?;
-        Ok(Self(org))
-    }
-}
-
-/// # Errors
-/// 404 where there is no such organisation, and Postgres's.
-pub async fn must_exist(db: &Tenant<'_>) -> Result<Org, ApiError> {
-    db::orgs::find(db).await?.ok_or(ApiError::UnknownOrg)
-}
-
 /// The same, with what the audit log says of who asks.
 pub struct OrgAdminBy(pub Org, pub Author);
 
@@ -78,6 +59,28 @@ impl FromRequestParts<AppState> for MayExport {
         let (org, author) = org_admin_within(parts, state, Some(limit)).await?;
         Ok(Self(org, author))
     }
+}
+
+/// The id of an organisation of which the caller is an admin or the owner, and which need not exist: for
+/// reads that are made often. What is found tells that it does, and who finds nothing asks
+/// [`must_exist`].
+pub struct OrgReader(pub OrgId);
+
+impl FromRequestParts<AppState> for OrgReader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let (_, org) = admin_of(parts, state).await?;
+        Ok(Self(org))
+    }
+}
+
+/// The organisation, if it exists.
+///
+/// # Errors
+/// 404 where there is no such organisation, and Postgres's.
+pub async fn must_exist(db: &Tenant<'_>) -> Result<Org, ApiError> {
+    db::orgs::find(db).await?.ok_or(ApiError::UnknownOrg)
 }
 
 /// Counts to the limit only what may be asked at all: a stranger uses up nothing.

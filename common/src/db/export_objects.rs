@@ -115,14 +115,15 @@ pub async fn planned(db: &Tenant<'_>) -> Result<Option<Plan>, Error> {
          where org_id = $1 and state = 'planned'
            for no key update";
     let row = db.query_opt(sql, &[db.org()]).await?;
-    Ok(row.map(|row| Plan {
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Plan {
         id: row.get("plan_id"),
         destination_version: row.get("destination_version"),
         bucket: row.get("bucket"),
         region: row.get("region"),
         prefix: row.get("prefix"),
         key: row.get("key"),
-        compression: row.get("codec"),
+        compression: row.try_get("codec")?,
         encoder_version: row.get("encoder_version"),
         first_seq: row.get("first_seq"),
         last_seq: row.get("last_seq"),

@@ -1,8 +1,8 @@
 //! From blocks of lines to the bytes of an object: compressed, cut into parts, with a SHA-256 of the
 //! whole.
 //!
-//! A block becomes a gzip member or a zstd frame of its own; members in a row are one `.gz` file (RFC
-//! 1952, 2.2), frames in a row one `.zst` file (RFC 8878, 3).
+//! A `.gz` file is a row of gzip members, one for each block (RFC 1952, 2.2); a `.zst` file is one zstd
+//! frame (RFC 8878).
 //!
 //! The same lines give the same bytes, however they arrive in pages: there is no time in the headers,
 //! and blocks and parts are cut by size alone. [`ENCODER_VERSION`] changes when that is no longer so.
@@ -56,19 +56,17 @@ impl Encoder {
     /// Adds a block of lines; returns a part where that completes one.
     pub fn push(&mut self, block: &[u8]) -> Option<Bytes> {
         self.raw_bytes += length(block.len());
-        let packed = self.compressor.pack(block);
-        let (now, later) = packed.split_at(packed.len().min(PART_BYTES - self.part.len()));
-        self.part.extend_from_slice(now);
-        if later.is_empty() {
-            return None;
-        }
-        let mut next = Vec::with_capacity(PART_BYTES);
-        next.extend_from_slice(later);
-        let part = std::mem::replace(&mut self.part, next);
-        Some(self.count(part))
+        let full = append(&mut self.part, self.compressor.pack(block));
+        full.map(|part| self.count(part))
     }
 
-    /// What is left of the object, and what is known of the whole.
+    /// Says that there are no more blocks; returns a part where that completes one.
+    pub fn end(&mut self) -> Option<Bytes> {
+        let full = append(&mut self.part, self.compressor.end());
+        full.map(|part| self.count(part))
+    }
+
+    /// What is left of the object after [`Self::end`], and what is known of the whole.
     pub fn finish(mut self) -> Finished {
         let rest = std::mem::take(&mut self.part);
         let rest = self.count(rest);
@@ -85,6 +83,19 @@ impl Encoder {
         self.bytes += length(part.len());
         Bytes::from(part)
     }
+}
+
+/// Appends to what is less than a part or just one; returns that once it is one and there is more. A block
+/// is far smaller than a part, compressed or not.
+fn append(part: &mut Vec<u8>, packed: &[u8]) -> Option<Vec<u8>> {
+    let (now, later) = packed.split_at(packed.len().min(PART_BYTES - part.len()));
+    part.extend_from_slice(now);
+    if later.is_empty() {
+        return None;
+    }
+    let mut next = Vec::with_capacity(PART_BYTES);
+    next.extend_from_slice(later);
+    Some(std::mem::replace(part, next))
 }
 
 fn length(bytes: usize) -> i64 {
@@ -112,8 +123,10 @@ mod tests {
         }
         let blocks = rows.take_blocks(length(lines.len())).unwrap();
         let mut encoder = Encoder::new(compression);
-        let parts = blocks.iter().filter_map(|block| encoder.push(block));
-        (parts.collect(), encoder.finish())
+        let parts = blocks.iter().map(|block| encoder.push(block));
+        let mut parts: Vec<_> = parts.flatten().collect();
+        parts.extend(encoder.end());
+        (parts, encoder.finish())
     }
 
     fn decode(compression: Compression, bytes: &[u8]) -> String {

@@ -99,7 +99,8 @@ pub async fn deliver(
                 &session,
                 &run.claimed.destination,
                 context.config.conditional_writes == Strictness::Require,
-            ),
+            )
+            .holding(plan.compression),
             token: run.hold.token,
         };
         uploads.give_up(&attempt.bucket, &plan.key).await;
@@ -147,8 +148,12 @@ fn pack(
         if let Some(part) = encoder.push(&block)
             && parts.blocking_send(part).is_err()
         {
-            break;
+            return encoder.finish();
         }
+    }
+    if let Some(part) = encoder.end() {
+        // Whoever does not take it does not ask for the rest either.
+        let _ = parts.blocking_send(part);
     }
     encoder.finish()
 }
@@ -162,7 +167,7 @@ impl Attempt<'_> {
     ) -> Result<Delivery, DeliverError> {
         let delivered = self.stream(uploads, budget).await;
         let key = &self.plan.key;
-        if let Err(DeliverError::Call(_) | DeliverError::LeaseLost) = delivered {
+        if delivered.is_err() {
             uploads.give_up(&self.bucket, key).await;
         }
         let mut delivery = delivered?;
@@ -188,9 +193,9 @@ impl Attempt<'_> {
             packing,
             self.send(parts, uploads, budget),
         );
-        // Whoever fails ends the others, so its word counts before theirs.
-        read?;
+        // Whoever fails ends the others, and they say nothing of their own then.
         let upload = sent?;
+        read?;
         let finished = packed.expect("packing does not panic");
         self.announce_bytes(&finished.sha256).await?;
         crash::point("announced");
@@ -338,9 +343,7 @@ impl Attempt<'_> {
         rest: Bytes,
         budget: &mut Budget,
     ) -> Result<Receipt, CallError> {
-        if !rest.is_empty() {
-            self.send_part(&mut upload, rest, budget).await?;
-        }
+        self.send_part(&mut upload, rest, budget).await?;
         crash::point("parts");
         let Upload { id, parts } = upload;
         budget

@@ -74,6 +74,14 @@ impl<'a> Bucket<'a> {
         Self { name, ..self }
     }
 
+    /// The same for objects of another compression than the destination's of today.
+    pub fn holding(self, compression: Compression) -> Self {
+        Self {
+            content_type: content_type(compression),
+            ..self
+        }
+    }
+
     /// The headers by which S3 encrypts with the destination's own key. Without them the bucket's
     /// setting decides.
     fn encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {

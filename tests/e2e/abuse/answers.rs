@@ -29,7 +29,12 @@ fn requests(settings: &Value) -> [(&'static str, &'static str, Option<Value>); 7
         ("POST", "/audit-export/test-connection", None),
         ("GET", "/audit-export/runs", None),
         ("POST", "/audit-export/runs", None),
-        ("POST", "/audit-events", Some(json!([least_event("e-9")]))),
+        // Another one each time: what is known already is not stored.
+        (
+            "POST",
+            "/audit-events",
+            Some(json!([least_event(&Uuid::new_v4().to_string())])),
+        ),
     ]
 }
 

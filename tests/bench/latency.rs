@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Org, World, bucket::Exported, database::append};
+use harness::{Org, World, bucket::Exported, database::append, faults::tcp::TcpProxy};
 use jiff::Timestamp;
 
 use crate::{
@@ -16,7 +16,6 @@ use crate::{
     samples::percentile,
     stage::Stage,
     table::Goal,
-    tap::Tap,
 };
 
 const SUBJECT: &str = "latency";
@@ -51,8 +50,8 @@ struct Sample {
 async fn tests(lab: &mut Lab) {
     let stage = Stage::start(&[]).await;
     let world = &stage.world;
-    let tap = Tap::start(world.aws.address()).await;
-    let endpoint = tap.endpoint();
+    let tap = TcpProxy::start(world.aws.address()).await;
+    let endpoint = format!("http://{}", tap.address());
     let settings = [
         ("AWS_ENDPOINT_URL_S3", endpoint.as_str()),
         ("AWS_ENDPOINT_URL_STS", &endpoint),
@@ -87,7 +86,7 @@ async fn tests(lab: &mut Lab) {
     }
 }
 
-async fn test(org: &Org<'_>, tap: &Tap) -> Sample {
+async fn test(org: &Org<'_>, tap: &TcpProxy) -> Sample {
     let waited = tap.waited();
     let began = Instant::now();
     let answer = org.test().await;

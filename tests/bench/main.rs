@@ -28,7 +28,6 @@ mod scheduler;
 mod small_orgs;
 mod stage;
 mod table;
-mod tap;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 

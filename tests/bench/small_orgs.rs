@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{World, database, process::Process};
+use harness::{World, database, faults::tcp::TcpProxy, process::Process};
 
 use crate::{
     Lab,
@@ -16,10 +16,9 @@ use crate::{
     samples::median,
     stage::Stage,
     table::Goal,
-    tap::Tap,
 };
 
-const SUBJECT: &str = "small";
+const SUBJECT: &str = "small_orgs";
 /// Events of an organisation in each round.
 const EVENTS: usize = 10;
 const RUNS_PER_SECOND: Goal = Goal::AtLeast(150.0);
@@ -166,7 +165,7 @@ impl Trial<'_> {
     }
 
     async fn twice(&self, concurrency: u16, idle: f64) -> Twice {
-        let tap = Tap::start(database::address()).await;
+        let tap = TcpProxy::start(database::address()).await;
         let url = tap.url(self.world.database.url());
         self.append().await;
         let before = self.count().await;

@@ -5,6 +5,7 @@ mod frames;
 mod relay;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::{
     fmt,
@@ -24,6 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::port::Port;
+use turns::Turns;
 
 /// What becomes of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,7 @@ struct Shared {
     end: CancellationToken,
     open: Mutex<Open>,
     connections: AtomicUsize,
+    turns: Turns,
 }
 
 /// What happens to all connections that are open now, and not to later ones.
@@ -86,6 +89,7 @@ impl TcpProxy {
             }),
             end,
             connections: AtomicUsize::new(0),
+            turns: Turns::default(),
         });
         let proxy = Self {
             shared,
@@ -146,6 +150,18 @@ impl TcpProxy {
         }
     }
 
+    /// Round trips so far: how often a client began to speak, or did so after the server. What is
+    /// sent together counts once.
+    pub fn turns(&self) -> u64 {
+        self.shared.turns.count()
+    }
+
+    /// How long clients have waited so far, all together: from the first byte of what they asked to
+    /// the last one of the answer.
+    pub fn waited(&self) -> Duration {
+        self.shared.turns.waited()
+    }
+
     /// How many connections are open, frozen ones included.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
@@ -201,7 +217,7 @@ async fn serve(
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let well = tokio::select! {
-        ended = relay::both_ways(&mut client, &mut server, &shared.mode, frozen) => ended.is_ok(),
+        ended = relay::both_ways(&mut client, &mut server, shared, frozen) => ended.is_ok(),
         () = cut.cancelled() => false,
     };
     if !well {

@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
@@ -11,11 +14,10 @@ use tokio::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
-    sync::watch,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Mode, frames::pass_frames};
+use super::{Mode, Shared, frames::pass_frames, turns::Turn};
 
 /// Bytes in hand at once, of one direction.
 const CHUNK: usize = 64 * 1024;
@@ -35,73 +37,95 @@ enum Way {
 pub(super) async fn both_ways(
     client: &mut TcpStream,
     server: &mut TcpStream,
-    mode: &watch::Sender<Mode>,
+    shared: &Shared,
     frozen: &CancellationToken,
 ) -> io::Result<()> {
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let is_amqp = AtomicBool::new(false);
-    let one_way = |way, from, to| one_way(way, from, to, mode.subscribe(), frozen, &is_amqp);
+    let talk = Talk {
+        shared,
+        frozen,
+        is_amqp: AtomicBool::new(false),
+        turn: Mutex::default(),
+    };
     tokio::try_join!(
-        one_way(Way::ToServer, from_client, to_server),
-        one_way(Way::ToClient, from_server, to_client),
+        talk.one_way(Way::ToServer, from_client, to_server),
+        talk.one_way(Way::ToClient, from_server, to_client),
     )?;
     Ok(())
 }
 
-async fn one_way(
-    way: Way,
-    mut from: ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
-    mode: watch::Receiver<Mode>,
-    frozen: &CancellationToken,
-    is_amqp: &AtomicBool,
-) -> io::Result<()> {
-    tokio::select! {
-        ended = pass(way, &mut from, &mut to, mode, is_amqp) => match ended {
-            // What it noticed of the end of the frozen side counts no more.
-            Err(_) if frozen.is_cancelled() => {}
-            ended => return ended,
-        },
-        () = frozen.cancelled() => {}
-    }
-    let mut lost = vec![0; CHUNK];
-    while let Ok(1..) = from.read(&mut lost).await {}
-    Ok(())
+/// What both directions of a connection share.
+struct Talk<'a> {
+    shared: &'a Shared,
+    frozen: &'a CancellationToken,
+    is_amqp: AtomicBool,
+    turn: Mutex<Turn>,
 }
 
-async fn pass(
-    way: Way,
-    from: &mut ReadHalf<'_>,
-    to: &mut WriteHalf<'_>,
-    mut mode: watch::Receiver<Mode>,
-    is_amqp: &AtomicBool,
-) -> io::Result<()> {
-    let mut chunk = vec![0; CHUNK];
-    let mut incomplete = Vec::new();
-    let mut began = false;
-    loop {
-        let count = from.read(&mut chunk).await?;
-        let mode = mode.wait_for(|mode| *mode != Mode::Stall).await;
-        let mode = *mode.expect("the proxy outlives its connections");
-        if let Mode::Delay(time) = mode {
-            tokio::time::sleep(time).await;
+impl Talk<'_> {
+    async fn one_way(
+        &self,
+        way: Way,
+        mut from: ReadHalf<'_>,
+        mut to: WriteHalf<'_>,
+    ) -> io::Result<()> {
+        tokio::select! {
+            ended = self.pass(way, &mut from, &mut to) => match ended {
+                // What it noticed of the end of the frozen side counts no more.
+                Err(_) if self.frozen.is_cancelled() => {}
+                ended => return ended,
+            },
+            () = self.frozen.cancelled() => {}
         }
-        let bytes = &chunk[..count];
-        if way == Way::ToServer && !began {
-            is_amqp.store(bytes.starts_with(AMQP), Ordering::SeqCst);
+        let mut lost = vec![0; CHUNK];
+        while let Ok(1..) = from.read(&mut lost).await {}
+        Ok(())
+    }
+
+    async fn pass(
+        &self,
+        way: Way,
+        from: &mut ReadHalf<'_>,
+        to: &mut WriteHalf<'_>,
+    ) -> io::Result<()> {
+        let mut modes = self.shared.mode.subscribe();
+        let mut chunk = vec![0; CHUNK];
+        let mut incomplete = Vec::new();
+        let mut began = false;
+        loop {
+            let count = from.read(&mut chunk).await?;
+            let mode = modes.wait_for(|mode| *mode != Mode::Stall).await;
+            let mode = *mode.expect("the proxy outlives its connections");
+            if let Mode::Delay(time) = mode {
+                tokio::time::sleep(time).await;
+            }
+            let bytes = &chunk[..count];
+            if way == Way::ToServer && !began {
+                self.is_amqp
+                    .store(bytes.starts_with(AMQP), Ordering::SeqCst);
+            }
+            began = true;
+            if count == 0 {
+                return to.shutdown().await;
+            }
+            self.count(way);
+            // Frame by frame in every mode, so that it is known where one begins when the mode changes.
+            if way == Way::ToClient && self.is_amqp.load(Ordering::SeqCst) {
+                incomplete.extend_from_slice(bytes);
+                let whole = pass_frames(&mut incomplete, mode == Mode::DropConfirms);
+                to.write_all(&whole).await?;
+            } else {
+                to.write_all(bytes).await?;
+            }
         }
-        began = true;
-        if count == 0 {
-            return to.shutdown().await;
-        }
-        // Frame by frame in every mode, so that it is known where one begins when the mode changes.
-        if way == Way::ToClient && is_amqp.load(Ordering::SeqCst) {
-            incomplete.extend_from_slice(bytes);
-            let whole = pass_frames(&mut incomplete, mode == Mode::DropConfirms);
-            to.write_all(&whole).await?;
-        } else {
-            to.write_all(bytes).await?;
+    }
+
+    fn count(&self, way: Way) {
+        let mut turn = self.turn.lock().unwrap();
+        match way {
+            Way::ToServer => self.shared.turns.asked(&mut turn),
+            Way::ToClient => self.shared.turns.answered(&mut turn),
         }
     }
 }

@@ -64,6 +64,19 @@ async fn wait_for_connections(proxy: &TcpProxy, count: usize) {
 }
 
 #[tokio::test]
+async fn round_trips_and_the_waits_for_answers_are_counted() {
+    let proxy = start().await;
+    let mut stream = connect(&proxy).await;
+    let waited = proxy.waited();
+    must_be_silent(&mut stream).await;
+    assert_eq!(proxy.waited(), waited, "nobody was asked");
+    proxy.set(Mode::Delay(SILENCE));
+    must_echo(&mut stream, b"again").await;
+    assert_eq!(proxy.turns(), 2);
+    assert!(proxy.waited() - waited >= SILENCE);
+}
+
+#[tokio::test]
 async fn bytes_pass_and_so_do_ends() {
     let proxy = start().await;
     let mut stream = connect(&proxy).await;

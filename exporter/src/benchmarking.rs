@@ -3,8 +3,8 @@
 pub use crate::{
     export::{
         compress::Compressor,
-        encode::{Encoder, Finished},
-        lines::{Gap, Lines},
+        encode::{Encoder, PART_BYTES},
+        lines::Lines,
     },
     s3::key::events as object_key,
 };

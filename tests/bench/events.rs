@@ -1,13 +1,14 @@
 //! The events that the benchmark works on.
 
-use std::{fmt::Write, fs::File, io::Read, path::Path};
+use std::{fmt::Write, fs, path::Path};
 
-use flate2::read::MultiGzDecoder;
-use harness::events::Generator;
+use harness::{bucket::unzip, events::Generator};
 use serde_json::value::RawValue;
 
 /// Different events, which are used again and again under new ids.
 const DIFFERENT: usize = 2_000;
+/// How gzip begins (RFC 1952, 2.3.1).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Events without end.
 #[derive(Debug)]
@@ -42,17 +43,11 @@ impl Events {
 }
 
 fn text_of(path: &Path) -> String {
-    let mut bytes = Vec::new();
-    let mut file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    file.read_to_end(&mut bytes).unwrap();
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return String::from_utf8(bytes).unwrap();
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    match bytes.starts_with(&GZIP_MAGIC) {
+        true => unzip(&bytes),
+        false => String::from_utf8(bytes).unwrap(),
     }
-    let mut text = String::new();
-    MultiGzDecoder::new(&bytes[..])
-        .read_to_string(&mut text)
-        .unwrap();
-    text
 }
 
 fn around_id(line: &str) -> (String, String) {

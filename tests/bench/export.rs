@@ -7,8 +7,6 @@ use std::{
 
 use exporter::benchmarking::{Compressor, Lines};
 use harness::{Customer, Org, World, process::Process};
-use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::{
     Lab,
@@ -87,7 +85,7 @@ impl Bench<'_> {
                 let Some(theirs) = self.peer(*peer, round == 0) else {
                     break;
                 };
-                pairs.push(ours.time, theirs.time);
+                pairs.push(ours.time.as_secs_f64(), theirs.time.as_secs_f64());
                 last = Some((ours, theirs));
             }
             let Some((ours, theirs)) = last else {
@@ -96,13 +94,13 @@ impl Bench<'_> {
             };
             let detail = format!(
                 "{}; {:.1} MB against {:.1} MB, {} MiB of memory against {}",
-                pairs.detail(),
+                pairs.detail("s"),
                 megabytes(ours.object_bytes),
                 megabytes(theirs.object_bytes),
                 self.worker.peak_memory_kib() / 1024,
                 theirs.peak_memory_kib / 1024,
             );
-            let figure = (pairs.times_as_fast(), "x");
+            let figure = (pairs.theirs_by_ours(), "x");
             match goal {
                 Some(goal) => lab
                     .table
@@ -155,13 +153,11 @@ impl Bench<'_> {
         let client = self.world.database.client().await;
         let sql = "select seq, line from audit_events where org_id = $1 order by seq";
         let rows = client.query(sql, &[&self.acme.id()]).await.unwrap();
-        let mut lines = Lines::new(1);
+        let mut lines = Lines::new(1, i64::try_from(rows.len()).unwrap());
         for row in &rows {
             lines.push(row.get(0), row.get::<_, &str>(1).as_bytes());
         }
-        lines
-            .take_blocks(i64::try_from(rows.len()).unwrap())
-            .unwrap()
+        lines.take_blocks().unwrap()
     }
 
     /// Exports everything again, in one run of one object.
@@ -182,19 +178,11 @@ impl Bench<'_> {
         let object_bytes = std::fs::metadata(&objects[0].1.path).unwrap().len();
         assert_eq!(run["bytes"], object_bytes);
         Done {
-            time: duration(&run),
+            time: stage::duration_of(&run, "createdAt"),
             object_bytes,
             peak_memory_kib: worker.peak_memory_kib(),
         }
     }
-}
-
-/// From the request to the end, by Postgres's clock.
-fn duration(run: &Value) -> Duration {
-    let time = |name: &str| run[name].as_str().unwrap().parse::<Timestamp>().unwrap();
-    time("finishedAt")
-        .duration_since(time("createdAt"))
-        .unsigned_abs()
 }
 
 /// How long one core takes.

@@ -1,11 +1,8 @@
 //! From what was measured of thousands of events to what very many come to.
 
-/// As in exporter/src/config.rs: events that a run delivers at most, and bytes of lines.
-const RUN_MAX_EVENTS: f64 = 250_000.0;
-const RUN_MAX_BYTES: f64 = 512.0 * 1024.0 * 1024.0;
-/// As in exporter/src/export/encode.rs: an object larger than this goes out in parts, in bytes.
-const PART_BYTES: f64 = 5.0 * 1024.0 * 1024.0;
-/// As in api/src/config.rs: seconds between the runs of an organisation.
+use exporter::benchmarking::PART_BYTES;
+
+/// Seconds between the runs of an organisation, where the operator sets nothing else.
 const INTERVAL_SECONDS: f64 = 300.0;
 const MONTH_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
 const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
@@ -24,6 +21,15 @@ pub struct Slopes {
     pub object_bytes: f64,
     /// Of one worker with one job.
     pub seconds: f64,
+}
+
+/// What a run delivers at most.
+#[derive(Debug, Clone, Copy)]
+pub struct RunBounds {
+    /// Events.
+    pub events: f64,
+    /// Bytes of their lines.
+    pub line_bytes: f64,
 }
 
 /// What many events come to.
@@ -45,8 +51,8 @@ pub struct Many {
 
 /// Events that wait for delivery all at once, of one organisation on one day: every run, and so
 /// every object, is as large as a run may be.
-pub fn backlog(events: f64, slopes: Slopes) -> Many {
-    let of_an_object = RUN_MAX_EVENTS.min(RUN_MAX_BYTES / slopes.line_bytes);
+pub fn backlog(events: f64, bounds: RunBounds, slopes: Slopes) -> Many {
+    let of_an_object = bounds.events.min(bounds.line_bytes / slopes.line_bytes);
     many(events, (events / of_an_object).ceil(), slopes)
 }
 
@@ -59,8 +65,9 @@ pub fn month(events: f64, slopes: Slopes) -> Many {
 /// The requests by which an object of so many bytes is written, as S3 bills them: one PUT, or of a
 /// larger one its begin, its parts and its end.
 pub fn puts_of(bytes: f64) -> f64 {
-    match bytes > PART_BYTES {
-        true => 2.0 + (bytes / PART_BYTES).ceil(),
+    let of_a_part = PART_BYTES as f64;
+    match bytes > of_a_part {
+        true => 2.0 + (bytes / of_a_part).ceil(),
         false => 1.0,
     }
 }
@@ -86,6 +93,10 @@ fn many(events: f64, objects: f64, slopes: Slopes) -> Many {
 mod tests {
     use super::*;
 
+    const BOUNDS: RunBounds = RunBounds {
+        events: 250_000.0,
+        line_bytes: 5e8,
+    };
     const SLOPES: Slopes = Slopes {
         line_bytes: 1_000.0,
         object_bytes: 100.0,
@@ -94,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_backlog_goes_out_in_the_largest_objects_in_parts() {
-        let many = backlog(1e8, SLOPES);
+        let many = backlog(1e8, BOUNDS, SLOPES);
         // 25 MB each: the begin, five parts and the end.
         assert_eq!((many.objects, many.puts), (400.0, 400.0 * 7.0));
         assert!((many.hours - 1.0).abs() < 1e-9, "{many:?}");
@@ -105,10 +116,10 @@ mod tests {
     #[test]
     fn large_lines_make_more_objects() {
         let slopes = Slopes {
-            line_bytes: RUN_MAX_BYTES / 1_024.0,
+            line_bytes: BOUNDS.line_bytes / 1_024.0,
             ..SLOPES
         };
-        assert_eq!(backlog(1e8, slopes).objects, 97_657.0);
+        assert_eq!(backlog(1e8, BOUNDS, slopes).objects, 97_657.0);
     }
 
     #[test]

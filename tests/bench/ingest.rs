@@ -10,9 +10,9 @@ use tokio_postgres::{Client, NoTls};
 use crate::{
     Lab,
     copy::{self, Rows, TABLES},
-    load::{self, Load, Ratios},
+    load::{self, Load},
     pgbench::{Pgbench, Report},
-    samples::median,
+    samples::{Pairs, median},
     stage::{BATCH, Stage},
     table::Goal,
 };
@@ -141,7 +141,7 @@ impl Ingest {
         for writer in 0..writers.count {
             rows.push(copy::read(&self.owner, &writers.share(writer)).await);
         }
-        let (mut both, mut alone) = (Ratios::default(), Ratios::default());
+        let (mut both, mut alone) = (Pairs::default(), Pairs::default());
         for _ in 0..lab.rounds() {
             let ours = self.send(&requests, BATCH).await.per_second() * BATCH as f64;
             both.push(ours, self.copy(&rows, &TABLES).await);
@@ -149,12 +149,12 @@ impl Ingest {
         }
 
         let events = batches * BATCH;
-        let detail = |ratios: &Ratios| format!("{}, {events} events", ratios.detail("events/s"));
+        let detail = |ratios: &Pairs| format!("{}, {events} events", ratios.detail("events/s"));
         let figure = format!("batches of {BATCH}, {what}, by COPY");
-        let (value, from) = ((both.median(), "x"), detail(&both));
+        let (value, from) = ((both.ours_by_theirs(), "x"), detail(&both));
         lab.table.goal(SUBJECT, figure, value, HALF, from);
         let figure = format!("{what}, by COPY without the table of ids");
-        let (value, from) = ((alone.median(), "x"), detail(&alone));
+        let (value, from) = ((alone.ours_by_theirs(), "x"), detail(&alone));
         lab.table.figure(SUBJECT, figure, value, from);
     }
 
@@ -188,7 +188,7 @@ impl Ingest {
         let requests = Writers { count, orgs }.requests(lab, each, 1);
         self.send(&requests, 1).await;
         let line = self.typical_line().await;
-        let (mut rates, mut times) = (Ratios::default(), Ratios::default());
+        let (mut rates, mut times) = (Pairs::default(), Pairs::default());
         for _ in 0..lab.rounds() {
             let ours = self.send(&requests, 1).await;
             let theirs = self.insert(&line, lab.size(2, 5)).await;
@@ -199,7 +199,7 @@ impl Ingest {
         let times = times.detail("ms");
         let detail = format!("{}; p50 and mean {times}", rates.detail("events/s"));
         let figure = "single events, 16 clients, 16 orgs, by pgbench's inserts";
-        let value = (rates.median(), "x");
+        let value = (rates.ours_by_theirs(), "x");
         lab.table.goal(SUBJECT, figure, value, HALF, detail);
     }
 

@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::samples::{median, percentile};
+use crate::samples::percentile;
 
 /// How long tokens are good: longer than any benchmark takes.
 const TOKEN_SECONDS: i64 = 6 * 3600;
@@ -147,32 +147,4 @@ fn is_whole(received: &[u8]) -> bool {
     });
     let length = length.unwrap_or_else(|| panic!("no length: {head}"));
     received.len() >= head_bytes + BLANK_LINE.len() + length
-}
-
-/// A figure of ours and one of theirs, which were measured in turn: the machine's moods meet both.
-#[derive(Debug, Default)]
-pub struct Ratios {
-    pairs: Vec<(f64, f64)>,
-}
-
-impl Ratios {
-    /// Adds a pair.
-    pub fn push(&mut self, ours: f64, theirs: f64) {
-        self.pairs.push((ours, theirs));
-    }
-
-    /// Ours by theirs: the median over the pairs.
-    pub fn median(&self) -> f64 {
-        median(self.pairs.iter().map(|(ours, theirs)| ours / theirs))
-    }
-
-    /// The medians.
-    pub fn detail(&self, unit: &str) -> String {
-        let ours = median(self.pairs.iter().map(|pair| pair.0));
-        let theirs = median(self.pairs.iter().map(|pair| pair.1));
-        // What is counted in hundreds needs no fractions.
-        let digits = if ours < 100.0 { 2 } else { 0 };
-        let pairs = self.pairs.len();
-        format!("{ours:.digits$} against {theirs:.digits$} {unit}, {pairs} pairs")
-    }
 }

@@ -1,7 +1,5 @@
 //! What repeated measurements come to.
 
-use std::time::Duration;
-
 /// The middle one of some figures.
 pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     percentile(figures, 50.0)
@@ -22,7 +20,7 @@ pub fn percentile(figures: impl IntoIterator<Item = f64>, percent: f64) -> f64 {
     figures[at]
 }
 
-/// Two things that were measured in turn, in seconds: the machine's moods meet both.
+/// A figure of ours and one of theirs, which were measured in turn: the machine's moods meet both.
 #[derive(Debug, Default)]
 pub struct Pairs {
     pairs: Vec<(f64, f64)>,
@@ -30,22 +28,27 @@ pub struct Pairs {
 
 impl Pairs {
     /// Adds a pair.
-    pub fn push(&mut self, ours: Duration, theirs: Duration) {
-        self.pairs.push((ours.as_secs_f64(), theirs.as_secs_f64()));
+    pub fn push(&mut self, ours: f64, theirs: f64) {
+        self.pairs.push((ours, theirs));
     }
 
-    /// How many times as fast ours is: the median over the pairs.
-    pub fn times_as_fast(&self) -> f64 {
+    /// Ours by theirs: the median over the pairs.
+    pub fn ours_by_theirs(&self) -> f64 {
+        median(self.pairs.iter().map(|(ours, theirs)| ours / theirs))
+    }
+
+    /// Theirs by ours, which of times is how many times as fast ours is.
+    pub fn theirs_by_ours(&self) -> f64 {
         median(self.pairs.iter().map(|(ours, theirs)| theirs / ours))
     }
 
     /// The medians.
-    pub fn detail(&self) -> String {
+    pub fn detail(&self, unit: &str) -> String {
         let ours = median(self.pairs.iter().map(|pair| pair.0));
         let theirs = median(self.pairs.iter().map(|pair| pair.1));
-        format!(
-            "{ours:.3} s against {theirs:.3} s, {} pairs",
-            self.pairs.len()
-        )
+        // What is counted in hundreds needs no fractions.
+        let digits = if ours < 100.0 { 2 } else { 0 };
+        let pairs = self.pairs.len();
+        format!("{ours:.digits$} against {theirs:.digits$} {unit}, {pairs} pairs")
     }
 }

@@ -7,7 +7,7 @@ use harness::{
     process::{Process, free_port},
     within,
 };
-
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::events::Events;
@@ -71,6 +71,14 @@ pub async fn export(org: &Org<'_>, events: usize) -> Value {
     };
     let run = within(LONG, look).await;
     run.unwrap_or_else(|| panic!("{events} events of {} are not delivered", org.id()))
+}
+
+/// From a time of a run, such as `createdAt`, to its end, by Postgres's clock.
+pub fn duration_of(run: &Value, since: &str) -> Duration {
+    let time = |name: &str| run[name].as_str().unwrap().parse::<Timestamp>().unwrap();
+    time("finishedAt")
+        .duration_since(time(since))
+        .unsigned_abs()
 }
 
 /// Has events ingested for an organisation, those with these numbers, and tidied up after, as Postgres

@@ -154,7 +154,7 @@ impl Display for Row {
         let value = format!("{} {unit}", digits(*value));
         write!(
             f,
-            "{subject:9} | {what:58} | {value:>14} | {goal:>8} | {met:6} | {detail}"
+            "{subject:10} | {what:58} | {value:>14} | {goal:>8} | {met:6} | {detail}"
         )
     }
 }
@@ -163,7 +163,7 @@ impl Display for Table {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:9} | {:58} | {:>14} | {:>8} | {:6} | from",
+            "{:10} | {:58} | {:>14} | {:>8} | {:6} | from",
             "subject", "figure", "value", "goal", ""
         )?;
         for row in &self.rows {

@@ -93,13 +93,11 @@ fn rows() -> Vec<String> {
 }
 
 fn blocks(rows: &[String]) -> Vec<Vec<u8>> {
-    let mut lines = Lines::new(1);
+    let mut lines = Lines::new(1, i64::try_from(rows.len()).unwrap());
     for (seq, row) in (1..).zip(rows) {
         lines.push(seq, row.as_bytes());
     }
-    lines
-        .take_blocks(i64::try_from(rows.len()).unwrap())
-        .unwrap()
+    lines.take_blocks().unwrap()
 }
 
 criterion_group!(steps, parse, lines, compress, encode, key);

@@ -216,15 +216,13 @@ impl Attempt<'_> {
     /// Reads the lines of the plan, page by page, as long as somebody takes them. Each statement has ended
     /// before its lines go on.
     async fn read(&self, blocks: mpsc::Sender<Vec<u8>>) -> Result<(), DeliverError> {
-        let last = self.plan.last_seq;
-        let mut lines = Lines::new(self.plan.first_seq);
-        while lines.next_seq() <= last {
-            let after = lines.next_seq() - 1;
-            self.read_page(&mut lines, after).await?;
-            if lines.next_seq() - 1 == after {
+        let mut lines = Lines::new(self.plan.first_seq, self.plan.last_seq);
+        while let Some(next) = lines.next_seq() {
+            self.read_page(&mut lines, next - 1).await?;
+            if lines.next_seq() == Some(next) {
                 lines.none_left();
             }
-            for block in lines.take_blocks(last)? {
+            for block in lines.take_blocks()? {
                 if blocks.send(block).await.is_err() {
                     return Ok(());
                 }
@@ -237,17 +235,8 @@ impl Attempt<'_> {
         let client = self.context.client().await?;
         let tenant = Tenant::of(&client, &self.run.hold.org);
         let last = self.plan.last_seq;
-        audit_events::read_lines(
-            &tenant,
-            after,
-            last,
-            PAGE_EVENTS,
-            PAGE_BYTES,
-            |seq, line| {
-                lines.push(seq, line);
-            },
-        )
-        .await?;
+        let push = |seq, line: &[u8]| lines.push(seq, line);
+        audit_events::read_lines(&tenant, after, last, PAGE_EVENTS, PAGE_BYTES, push).await?;
         Ok(())
     }
 

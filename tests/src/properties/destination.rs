@@ -5,7 +5,8 @@ use std::{collections::HashMap, sync::LazyLock};
 use axum::http::Uri;
 use common::{
     destination::{
-        AccountId, Bucket, Invalid, KmsKeyArn, Partition, Prefix, Region, RoleArn, RoleName,
+        AccountId, Bucket, Compression, Invalid, KmsKeyArn, Partition, Prefix, Region, RoleArn,
+        RoleName,
     },
     ids::OrgId,
 };
@@ -23,6 +24,7 @@ static DOCUMENTED: LazyLock<HashMap<&str, Regex>> = LazyLock::new(|| {
     let patterns = [
         AccountId::PATTERN,
         Bucket::PATTERN,
+        Compression::PATTERN,
         KmsKeyArn::PATTERN,
         OrgId::PATTERN,
         Prefix::PATTERN,
@@ -64,6 +66,11 @@ fn documented(text: &str) {
             AccountId::parse(text).is_ok(),
         ),
         ("bucket", fits(Bucket::PATTERN), Bucket::parse(text).is_ok()),
+        (
+            "compression",
+            fits(Compression::PATTERN),
+            Compression::parse(text).is_ok(),
+        ),
         (
             "kmsKeyArn",
             fits(KmsKeyArn::PATTERN),

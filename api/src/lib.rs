@@ -5,6 +5,8 @@ mod access_log;
 mod admission;
 pub mod auth;
 mod author;
+#[doc(hidden)]
+pub mod benchmarking;
 pub mod config;
 pub mod error;
 mod extract;

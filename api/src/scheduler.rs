@@ -22,17 +22,17 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// What the scheduler works with.
 #[derive(Debug, Clone)]
-pub(crate) struct Scheduler {
+pub struct Scheduler {
     /// Postgres.
-    pub(crate) pool: db::Pool,
+    pub pool: db::Pool,
     /// RabbitMQ.
-    pub(crate) publisher: Publisher,
+    pub publisher: Publisher,
     /// How old the oldest pending event may get before a run is queued.
-    pub(crate) interval: Duration,
+    pub interval: Duration,
     /// After so long without a claim a message counts as lost, whatever became of it.
-    pub(crate) republish_after: Duration,
+    pub republish_after: Duration,
     /// Whether what the system does stands in the organisations' audit logs.
-    pub(crate) system_events: bool,
+    pub system_events: bool,
 }
 
 /// A row whose message goes out now.
@@ -55,7 +55,11 @@ impl Scheduler {
         }
     }
 
-    async fn round(&self) -> Result<(), QueryError> {
+    /// Queues and publishes what is due now.
+    ///
+    /// # Errors
+    /// Postgres's; what the broker does not take is published by a later round.
+    pub async fn round(&self) -> Result<(), QueryError> {
         let client = self.pool.get().await?;
         let runs = export_runs::take_back_expired(&client).await?;
         let tests = connection_tests::take_back_expired(&client).await?;

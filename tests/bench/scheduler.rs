@@ -2,13 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use common::{
-    db::{self, connection_tests, export_runs, export_state, system_events},
-    ids::{OrgId, RunId},
-    jobs::Job,
-    queue::{Properties, Publisher, topology},
-};
-use futures_util::{StreamExt, stream};
+use api::benchmarking::Scheduler;
+use common::{db, queue::Publisher};
 use harness::{World, eventually};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
@@ -26,9 +21,6 @@ const DUE_MILLISECONDS: Goal = Goal::AtMost(300.0);
 /// Organisations that are due in a busy tick.
 const DUE: usize = 1_000;
 
-// As in api/src/scheduler.rs.
-const BATCH: i64 = 1_000;
-const PUBLISHED_AT_ONCE: usize = 64;
 /// The defaults of the API's settings.
 const INTERVAL: Duration = Duration::from_mins(5);
 const REPUBLISH_AFTER: Duration = Duration::from_mins(1);
@@ -40,18 +32,18 @@ pub async fn measure(lab: &mut Lab) {
     let world = World::start_without_api("http://127.0.0.1:1".to_owned()).await;
     let owner = world.database.client().await;
     make(&owner, orgs).await;
-    let scheduler = Scheduler::start(&world).await;
+    let end = CancellationToken::new();
+    let _end = end.clone().drop_guard();
+    let scheduler = start(&world, &end).await;
 
     // The first one connects and prepares.
-    scheduler.tick().await;
+    round(&scheduler, &owner, 0).await;
     let mut idle = Vec::new();
     for _ in 0..idle_ticks {
-        let tick = scheduler.tick().await;
-        assert_eq!(tick.runs, 0);
-        idle.push(tick);
+        idle.push(round(&scheduler, &owner, 0).await);
     }
     let detail = format!("{orgs} enabled configs, none is due; median of {idle_ticks}");
-    let (what, value) = ("idle tick", (milliseconds(&idle, Tick::whole), "ms"));
+    let (what, value) = ("idle tick", (median(idle), "ms"));
     lab.table
         .goal(SUBJECT, what, value, IDLE_MILLISECONDS, detail);
     let mut scans = sequential_scans(&owner, "idle").await;
@@ -59,17 +51,14 @@ pub async fn measure(lab: &mut Lab) {
     let mut busy = Vec::new();
     for number in 0..busy_ticks {
         make_due(&owner, orgs, number).await;
-        let tick = scheduler.tick().await;
-        assert_eq!(tick.runs, DUE);
-        busy.push(tick);
+        busy.push(round(&scheduler, &owner, DUE).await);
     }
     let detail = format!(
         "{orgs} enabled configs, {DUE} with pending events are due: {DUE} runs are queued, and \
-         published with confirms; the statements alone {:.0} ms; median of {busy_ticks}",
-        milliseconds(&busy, Tick::in_postgres)
+         published with confirms; median of {busy_ticks}"
     );
     let what = format!("tick with {DUE} due");
-    let value = (milliseconds(&busy, Tick::whole), "ms");
+    let value = (median(busy), "ms");
     lab.table
         .goal(SUBJECT, what, value, DUE_MILLISECONDS, detail);
 
@@ -89,10 +78,6 @@ pub async fn measure(lab: &mut Lab) {
     );
     lab.table
         .goal(SUBJECT, what, value, Goal::AtMost(0.0), detail);
-}
-
-fn milliseconds(ticks: &[Tick], part: fn(&Tick) -> Duration) -> f64 {
-    median(ticks.iter().map(|tick| part(tick).as_secs_f64() * 1e3))
 }
 
 /// Makes organisations that have delivered once, none of which is due within an hour.
@@ -143,96 +128,29 @@ async fn make_due(owner: &Client, orgs: usize, number: usize) {
     }
 }
 
-/// What the API's scheduler has, with the rights that it has.
-struct Scheduler {
-    pool: db::Pool,
-    publisher: Publisher,
-    end: CancellationToken,
-}
-
-impl Drop for Scheduler {
-    fn drop(&mut self) {
-        self.end.cancel();
+/// The API's scheduler, without an API around it.
+async fn start(world: &World, end: &CancellationToken) -> Scheduler {
+    let (url, name) = (world.broker.amqp_url().to_owned(), "bench".to_owned());
+    let (publisher, _) = Publisher::start(url, name, end.clone());
+    let connected = || async { publisher.is_connected().then_some(()) };
+    eventually("the publisher is connected", connected).await;
+    Scheduler {
+        pool: db::pool(world.database.url(), "bench", 1).unwrap(),
+        publisher,
+        interval: INTERVAL,
+        republish_after: REPUBLISH_AFTER,
+        system_events: true,
     }
 }
 
-/// What a tick came to.
-#[derive(Debug, Default)]
-struct Tick {
-    whole: Duration,
-    publishing: Duration,
-    /// Runs that were queued.
-    runs: usize,
-}
-
-impl Tick {
-    fn whole(&self) -> Duration {
-        self.whole
-    }
-
-    fn in_postgres(&self) -> Duration {
-        self.whole - self.publishing
-    }
-}
-
-impl Scheduler {
-    async fn start(world: &World) -> Self {
-        let end = CancellationToken::new();
-        let (url, name) = (world.broker.amqp_url().to_owned(), "bench".to_owned());
-        let (publisher, _) = Publisher::start(url, name, end.clone());
-        let connected = || async { publisher.is_connected().then_some(()) };
-        eventually("the publisher is connected", connected).await;
-        Self {
-            pool: db::pool(world.database.url(), "bench", 1).unwrap(),
-            publisher,
-            end,
-        }
-    }
-
-    /// A round as in api/src/scheduler.rs, call by call.
-    async fn tick(&self) -> Tick {
-        let began = Instant::now();
-        let mut tick = Tick::default();
-        let client = self.pool.get().await.unwrap();
-        let client = &client;
-        export_runs::take_back_expired(client).await.unwrap();
-        connection_tests::take_back_expired(client).await.unwrap();
-        system_events::append(client, BATCH, true).await.unwrap();
-        loop {
-            let due = export_state::look_at_due(client, INTERVAL, BATCH).await;
-            let due = due.unwrap();
-            assert!(due.tests.is_empty());
-            tick.runs += due.runs.len();
-            tick.publishing += self.publish(due.runs).await;
-            if due.looked_at < BATCH {
-                break;
-            }
-        }
-        let probes = export_state::queue_due_probes(client, BATCH).await;
-        let tests = connection_tests::take_unpublished(client, REPUBLISH_AFTER, BATCH).await;
-        let runs = export_runs::take_unpublished(client, REPUBLISH_AFTER, BATCH).await;
-        let others = probes.unwrap().len() + tests.unwrap().len() + runs.unwrap().len();
-        assert_eq!(others, 0, "only what is due was to be published");
-        tick.whole = began.elapsed();
-        tick
-    }
-
-    /// Returns how long it took.
-    async fn publish(&self, runs: Vec<(OrgId, RunId)>) -> Duration {
-        let began = Instant::now();
-        let mut published = stream::iter(runs)
-            .map(|(org, id)| self.publish_one(org, id))
-            .buffer_unordered(PUBLISHED_AT_ONCE);
-        while let Some(()) = published.next().await {}
-        began.elapsed()
-    }
-
-    async fn publish_one(&self, org: OrgId, id: RunId) {
-        let body = Job::export(org, id).encode();
-        let (exchange, key) = (topology::JOBS_EXCHANGE, topology::EXPORT.routing_key);
-        let published = self
-            .publisher
-            .publish(exchange, key, &body, Properties::default());
-        published.await.unwrap();
-    }
+/// A round that has to queue so many runs; returns how long it took, in milliseconds.
+async fn round(scheduler: &Scheduler, owner: &Client, runs: usize) -> f64 {
+    let queued = "select count(*) from export_runs where state = 'queued'";
+    let before: i64 = owner.query_one(queued, &[]).await.unwrap().get(0);
+    let began = Instant::now();
+    scheduler.round().await.unwrap();
+    let took = began.elapsed();
+    let after: i64 = owner.query_one(queued, &[]).await.unwrap().get(0);
+    assert_eq!(usize::try_from(after - before).unwrap(), runs);
+    took.as_secs_f64() * 1e3
 }

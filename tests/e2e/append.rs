@@ -1,6 +1,6 @@
 //! Appending by SQL, from transactions of the vendor's own: nothing is skipped, order is kept.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use harness::{
     Event, World,
@@ -39,6 +39,50 @@ async fn sql_and_http_append_to_one_sequence_the_same_way() {
 }
 
 /// White space inside values stays: only raw line breaks go, so that an event is one line.
+/// Events that come one by one take another way than those of a batch, to the same rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_come_alone_are_treated_like_those_of_a_batch() {
+    let world = World::start().await;
+    let (alone, batch) = (world.org("alone").await, world.org("batch").await);
+    let mut sent = events(11, 12);
+    // Another event under a known id, next to the first one and later.
+    sent.insert(3, sent[9].with_id(sent[2].id.clone()));
+    sent.push(sent[8].with_id(sent[0].id.clone()));
+    let whole = batch.send_ndjson(ndjson(&sent)).await.expect(200);
+    assert_eq!(
+        whole,
+        json!({"accepted": 12, "duplicates": 2, "lastSeq": 12})
+    );
+    let mut seen = BTreeSet::new();
+    for event in &sent {
+        let is_new = seen.insert(event.id.clone());
+        let answer = alone.send_ndjson(event.json()).await.expect(200);
+        let (accepted, duplicates) = (u8::from(is_new), u8::from(!is_new));
+        assert_eq!(
+            answer,
+            json!({"accepted": accepted, "duplicates": duplicates, "lastSeq": seen.len()})
+        );
+    }
+    let client = world.database.client().await;
+    let sql = r#"
+        select (select json_agg(json_build_array(
+                           seq, event_id, occurred_at, end_bytes,
+                           regexp_replace(replace(line, $1, 'ORG'),
+                                          '"recordedAt":"[^"]*"', '')) order by seq)
+                  from audit_events where org_id = $1)::text,
+               (select json_agg(event_id order by event_id)
+                  from audit_event_ids where org_id = $1)::text,
+               next_seq, total_bytes
+          from org_sequences where org_id = $1"#;
+    let mut rows = Vec::new();
+    for org in [&alone, &batch] {
+        let row = client.query_one(sql, &[&org.id()]).await.unwrap();
+        let texts: [String; 2] = [0_usize, 1].map(|n| row.get(n));
+        rows.push((texts, row.get::<_, i64>(2), row.get::<_, i64>(3)));
+    }
+    assert_eq!(rows[0], rows[1]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_sql_appends_comes_out_byte_for_byte() {
     let world = World::start().await;

@@ -1,16 +1,18 @@
 //! A request that is given up at any moment leaves no transaction behind on a connection that others
 //! get next.
 
-use std::{future::poll_fn, pin::pin, task::Poll};
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use common::{
     db::{self, Client, Tenant, audit_events, orgs},
     ids::OrgId,
 };
-use harness::{World, database};
+use harness::{World, database, within};
 
 /// More than any of the futures needs.
 const MOST_POLLS: usize = 40;
+/// What a transaction may take to end.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Gives a future up after so many polls; true where it had ended by then.
 async fn given_up_after(polls: usize, future: impl Future) -> bool {
@@ -61,15 +63,19 @@ async fn what_is_given_up_leaves_nothing_open() {
                 _ => given_up_after(polls, copy(&client, &acme)).await,
             };
             drop(client);
-            // The next one on the same connection is nobody but itself.
+            // Before anybody else uses the connection: the next one's end would end this, too.
+            let state = || async {
+                let sql = "select state from pg_stat_activity where application_name = $1";
+                let rows = observer.query(sql, &[&name]).await.unwrap();
+                let states: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+                (states == ["idle"]).then_some(())
+            };
+            let idle = within(SOON, state).await;
+            assert!(idle.is_some(), "after {polls} polls of {which}");
             let client = pool.get().await.unwrap();
             let tenant = Tenant::of(&client, &beta);
             assert!(orgs::find(&tenant).await.unwrap().is_some(), "{polls}");
             assert_eq!(audit_events::last_seq(&tenant).await.unwrap(), 0, "{polls}");
-            let sql = "select state from pg_stat_activity where application_name = $1";
-            let rows = observer.query(sql, &[&name]).await.unwrap();
-            let states: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-            assert_eq!(states, ["idle"], "after {polls} polls of {which}");
         }
     }
     assert_eq!(ended, [true; 2], "they end when they are not given up");
